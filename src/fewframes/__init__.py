@@ -1,0 +1,1 @@
+"""fewframes: recognise actions in video from a handful of frames."""

@@ -1,0 +1,1 @@
+"""Lists of labelled videos, and the clips that training draws from them."""

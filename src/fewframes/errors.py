@@ -1,0 +1,97 @@
+"""Every error that a user or a file can cause; nothing comes in, typed exceptions go out.
+
+FewframesError                 root; `exit_status` is what the command line returns
+├── UsageError (ValueError)    a wrong option, name or value: exit status 2
+│   └── UnknownName            a name that is not in a closed list; the nearest known one is suggested
+├── UnreadableVideo            a file that is not a video, is damaged, or cannot be opened: exit status 1
+├── InvalidManifest            a list of videos that cannot be read as one: exit status 1
+├── InvalidCheckpoint          weights or a checkpoint folder that do not fit or are damaged: exit status 1
+│   └── UnsafePickle           a pickle that holds more than tensors: refused, never run
+├── DownloadFailed             a known file that could not be fetched: exit status 1
+└── TrainingFailed             a run that cannot go on (loss not finite, nothing to train on): exit status 1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "DownloadFailed",
+    "FewframesError",
+    "InvalidCheckpoint",
+    "InvalidManifest",
+    "TrainingFailed",
+    "UnknownName",
+    "UnreadableVideo",
+    "UnsafePickle",
+    "UsageError",
+]
+
+
+class FewframesError(Exception):
+    """Root of every error that a user or a file can cause; its text is one line: what, got, expected, remedy."""
+
+    exit_status = 1
+
+
+class UsageError(FewframesError, ValueError):
+    """A wrong option, name or value given by the caller."""
+
+    exit_status = 2
+
+
+class UnknownName(UsageError):
+    """A name that is not in a closed list.
+
+    Args:
+        kind: what the name should be, such as "model".
+        name: what was given.
+        known: the names that exist; the nearest ones are suggested.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        if near:
+            hint = f"did you mean {' or '.join(repr(each) for each in near)}?"
+        else:
+            hint = f"known: {', '.join(self.known)}"
+        super().__init__(f"unknown {kind} {name!r}; {hint}")
+
+
+class UnreadableVideo(FewframesError):
+    """A source whose frames cannot be had.
+
+    Args:
+        path: the source as the caller named it.
+        reason: one line without the path: what is wrong and, where one exists, the remedy.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        self.path, self.reason = str(path), reason
+        super().__init__(f"cannot read {self.path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[str, str]]:
+        """Travel between processes: the default would call the constructor with the whole message."""
+        return type(self), (self.path, self.reason)
+
+
+class InvalidManifest(FewframesError):
+    """A list of videos that cannot be read as one: names the file, the line and the remedy."""
+
+
+class InvalidCheckpoint(FewframesError):
+    """Weights or a checkpoint folder that do not fit, or are damaged: names the file and the tensors."""
+
+
+class UnsafePickle(InvalidCheckpoint):
+    """A pickle that holds more than tensors and plain containers: refused, never run."""
+
+
+class DownloadFailed(FewframesError):
+    """A known file that could not be fetched: names the address and where to put the file by hand."""
+
+
+class TrainingFailed(FewframesError):
+    """A training run that cannot go on."""

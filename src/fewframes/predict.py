@@ -1,0 +1,146 @@
+"""A trained model comes in, answers about video files go out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fewframes.catalog import ModelOption, adapted_card, build_from_config, card_of, official_labels
+from fewframes.errors import UsageError
+from fewframes.metrics import top_k as best_classes
+from fewframes.models.stam import Stam
+from fewframes.records import Prediction
+from fewframes.video.clip import Source, load_clip
+from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
+from fewframes.weights.download import find_weights
+from fewframes.weights.loading import LoadReport, load_weights
+
+__all__ = ["Classifier"]
+
+
+class Classifier:
+    """A network with everything needed to use it on files: which frames, which transform, which class names.
+
+    Clips go through the network one at a time: the frames of one clip already fill the hardware, and a video's logits
+    then never depend on what else is classified with it. Prediction, evaluation and validation during training all
+    come here, so for the same file and weights their logits are equal bit for bit.
+
+    Attributes:
+        info: the model's record.
+        device: where the network runs.
+        load_report: what became of foreign weights; None for one of our own checkpoints.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        info: CheckpointInfo,
+        *,
+        device: str | torch.device = "cpu",
+        load_report: LoadReport | None = None,
+    ) -> None:
+        assert isinstance(model, Stam)
+        self.model = model.to(device)
+        self.info = info
+        self.device = torch.device(device)
+        self.load_report = load_report
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        weights: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        **options: ModelOption,
+    ) -> Classifier:
+        """Load a checkpoint folder, or a model of the catalogue with weights from anywhere.
+
+        Args:
+            source: a folder that training wrote, which needs nothing else; or a catalogue name.
+            weights: for a catalogue name, a file or the catalogue name of published weights; by default the published
+                weights of that very model, downloaded once.
+            device: such as "cpu" or "cuda".
+            options: for a catalogue name, changes to its shape, see `fewframes.build_model`.
+
+        Raises:
+            InvalidCheckpoint: the weights are missing, damaged, or do not fit.
+            UnknownName: neither a folder nor a catalogue name; the nearest name is suggested.
+            DownloadFailed: published weights could not be fetched.
+        """
+        if Path(source).is_dir():
+            if weights is not None or options:
+                raise UsageError(f"{source} is a checkpoint, which states its own weights and shape; leave options out")
+            model, info = load_checkpoint(source)
+            return cls(model, info, device=device)
+        if str(source).count("/") or str(source).endswith((".pth", ".pt", ".safetensors")):
+            raise UsageError(
+                f"{source} is not a checkpoint folder; expected one that training wrote, "
+                "or a catalogue name together with weights=FILE"
+            )
+        card = adapted_card(card_of(str(source)).name, **options)
+        path = find_weights(weights if weights is not None else card.name)
+        network = build_from_config(card.config)
+        report = load_weights(network, path)
+        if report.newly_initialised:
+            raise UsageError(
+                f"{path} leaves {len(report.newly_initialised)} tensors of {source} untrained "
+                f"({report.newly_initialised[0]}, ...); train them first, or give num_classes as in the file"
+            )
+        info = CheckpointInfo(
+            name=card.name,
+            config=card.config,
+            sampling=card.sampling,
+            preprocess=card.preprocess,
+            labels=_labels_for(card.labels, card.config.num_classes),
+            provenance={"weights": str(path), "report": report.summary()},
+        )
+        return cls(network.eval(), info, device=device, load_report=report)
+
+    def predict(self, source: Source, *, top_k: int = 5, attention: bool = False) -> Prediction:
+        """Classify one video.
+
+        Args:
+            source: path, bytes, or a binary file object.
+            top_k: how many classes to name, at most all of them.
+            attention: whether to say how much each frame was attended to.
+
+        Raises:
+            UnreadableVideo: the source is no video, is damaged, or cannot be opened.
+        """
+        clip_TCHW, frames = load_clip(source, self.info.sampling, self.info.preprocess)
+        logits_K, weights_T = self.run(clip_TCHW, attention=attention)
+        indices, scores = best_classes(logits_K, min(top_k, len(self.info.labels)))
+        return Prediction(
+            path=str(source) if isinstance(source, str | Path) else "<bytes>",
+            labels=tuple(self.info.labels[index] for index in indices),
+            scores=tuple(scores),
+            frame_indices=frames.indices,
+            frame_seconds=tuple(frames.seconds.tolist()),
+            logits=tuple(logits_K.tolist()),
+            frame_attention=None if weights_T is None else tuple(weights_T.tolist()),
+        )
+
+    @torch.inference_mode()
+    def run(self, clip_TCHW: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The network alone: a preprocessed clip (T, 3, H, W) float32 -> (K,) float32 logits on the CPU.
+
+        With `attention`, also the (T,) attention of the class token to each frame, which sums to 1.
+        """
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            frames_1TD = self.model.embed_frames(clip_TCHW.unsqueeze(0).to(self.device))
+            logits_K = self.model.classify(frames_1TD)[0].cpu()
+            weights_T = self.model.frame_weights(frames_1TD)[0].cpu() if attention else None
+        finally:
+            self.model.train(was_training)
+        return logits_K, weights_T
+
+
+def _labels_for(list_name: str, num_classes: int) -> tuple[str, ...]:
+    """The official names if their number fits, otherwise numbered stand-ins."""
+    labels = official_labels(list_name)
+    return labels if len(labels) == num_classes else tuple(f"class {index}" for index in range(num_classes))

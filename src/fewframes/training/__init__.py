@@ -1,0 +1,1 @@
+"""Training: a complete config comes in, a checkpoint goes out."""

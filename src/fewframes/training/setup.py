@@ -1,0 +1,151 @@
+"""A config comes in; the videos, the network and the clips of a run go out, checked before any work is done."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fewframes.catalog import adapted_card, build_from_config, official_labels, parse_options
+from fewframes.data.dataset import FrameCache, TrainingClips, View
+from fewframes.data.manifest import Manifest, hold_out, read_manifest
+from fewframes.errors import InvalidManifest, UsageError
+from fewframes.records import Preprocess, Sampling
+from fewframes.training.config import TrainConfig
+from fewframes.training.state import config_as_dict
+from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
+from fewframes.weights.download import find_weights
+from fewframes.weights.loading import LoadReport, load_weights
+
+__all__ = ["TrainData", "build", "read_data", "training_clips"]
+
+_VAL_NAMES = ("val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The videos of a run.
+
+    Attributes:
+        train: to learn from.
+        val: to choose the best checkpoint on; None trains without validation.
+        labels: class names in label-index order: those of the training videos, sorted.
+        notes: what a reader should know, a sentence each.
+    """
+
+    train: Manifest
+    val: Manifest | None
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_data(config: TrainConfig) -> TrainData:
+    """Read the list, part it in training and validation, and check that every file is there.
+
+    Raises:
+        InvalidManifest: no such list, files missing, fewer than two classes, or a validation label without training
+            videos.
+    """
+    data = config.data
+    if not data.source:
+        raise UsageError("no videos to train on; give --data.source, a folder of class folders or a CSV file")
+    manifest = read_manifest(data.source, split_column=data.split_column)
+    splits = {video.split for video in manifest.videos}
+    train = manifest.only(data.train_split) if splits != {None} else manifest
+    notes, val = list(manifest.notes), None
+    val_split = data.val_split or next((name for name in _VAL_NAMES if name in splits), "")
+    if val_split:
+        val = manifest.only(val_split)
+        if val_split == data.train_split:
+            raise UsageError(f"data.val_split is the training split, {val_split!r}; leave it empty to hold videos out")
+    elif data.val_fraction:
+        train, val = hold_out(train, data.val_fraction, config.seed)
+        val = val if val.videos else None
+        held = len(val.videos) if val is not None else 0
+        notes.append(f"no validation split: {held} of the training videos are held out to choose the best checkpoint")
+    _check_files(train)
+    if val is not None:
+        _check_files(val)
+        val.indices_of(train.labels)
+    if len(train.labels) < 2:
+        raise InvalidManifest(f"{manifest.source}: training needs at least two classes, got {', '.join(train.labels)}")
+    return TrainData(train, val, train.labels, tuple(notes))
+
+
+def build(config: TrainConfig, data: TrainData) -> tuple[nn.Module, CheckpointInfo, LoadReport | None]:
+    """The network with its starting weights, its record, and what became of foreign weights."""
+    options = parse_options(config.model.options)
+    if "num_classes" in options:
+        raise UsageError("num_classes follows from the videos' labels; leave it out of model.options")
+    card = adapted_card(config.model.name, **options, num_classes=len(data.labels))
+    model = build_from_config(card.config, torch.Generator().manual_seed(config.seed))
+    preprocess, report = card.preprocess, None
+    if config.model.init_from:
+        source = find_weights(config.model.init_from)
+        preprocess = _preprocess_of(source, preprocess)
+        report = load_weights(model, source, new_head=_labels_of(source) != data.labels)
+    if config.model.mean is not None or config.model.std is not None:
+        preprocess = replace(
+            preprocess, mean=config.model.mean or preprocess.mean, std=config.model.std or preprocess.std
+        )
+    info = CheckpointInfo(
+        name=card.name,
+        config=card.config,
+        sampling=card.sampling,
+        preprocess=preprocess,
+        labels=data.labels,
+        provenance={
+            "fewframes": version("fewframes"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "checkpoint": config.output,
+            "train_config": config_as_dict(config),
+            "manifest_sha256": data.train.sha256,
+            "num_train": len(data.train.videos),
+            "started_from": report.summary() if report is not None else "random weights",
+        },
+    )
+    return model, info, report
+
+
+def training_clips(config: TrainConfig, data: TrainData, info: CheckpointInfo, *, show: bool) -> TrainingClips:
+    """The random views to learn from; fills the memory cache if the config asks for one."""
+    view = View(
+        sampling=Sampling("random_in_segment" if config.augment.random_frames else "uniform", info.config.num_frames),
+        preprocess=info.preprocess,
+        max_zoom=config.augment.max_zoom,
+        flip_probability=config.augment.flip_probability,
+    )
+    paths = [video.path for video in data.train.videos]
+    cache = None
+    if config.data.cache_frames:
+        cache = FrameCache(paths, config.data.cache_frames, workers=config.data.workers, progress=show)
+    return TrainingClips(paths, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
+
+
+def _check_files(manifest: Manifest) -> None:
+    missing = [video.path for video in manifest.videos if not video.path.is_file()]
+    if missing:
+        raise InvalidManifest(
+            f"{manifest.source}: {len(missing)} of {len(manifest.videos)} listed files do not exist, "
+            f"first {missing[0]}; paths are relative to the list: correct it or add the files"
+        )
+
+
+def _preprocess_of(source: Path, default: Preprocess) -> Preprocess:
+    """The mean, std and channel order that starting weights of our own were trained with; sizes stay the new ones."""
+    if not (source / "model.json").is_file():
+        return default
+    theirs = load_checkpoint(source)[1].preprocess
+    return replace(default, mean=theirs.mean, std=theirs.std, channel_order=theirs.channel_order)
+
+
+def _labels_of(source: Path) -> tuple[str, ...]:
+    """The class names of a source's head: its own, or for foreign files the list that published heads are for."""
+    if (source / "model.json").is_file():
+        return load_checkpoint(source)[1].labels
+    return official_labels("kinetics400")

@@ -1,0 +1,122 @@
+"""The state of a run that can be taken up again: written whole or not at all, read back strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fewframes.errors import InvalidCheckpoint, UsageError
+from fewframes.training.config import TrainConfig
+
+__all__ = ["Progress", "config_as_dict", "load_state", "prepare_output", "save_state"]
+
+_STATE, _CONFIG = "resume.pt", "config.json"
+# Settings that may differ when a run is taken up again, since no number depends on them.
+_FREE = ("output", "log_every_steps", "save_every_steps")
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        step_in_epoch: optimiser steps done in it.
+        step: optimiser steps done in all.
+        best_top1: best validation accuracy in percent so far; -1 before the first.
+        best_epoch: when that was; -1 before the first.
+        num_skipped: clips left out because their video could not be read.
+    """
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    best_top1: float = -1.0
+    best_epoch: int = -1
+    num_skipped: int = 0
+
+
+def config_as_dict(config: TrainConfig) -> dict[str, Any]:
+    """The config as plain JSON values."""
+    result: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return result
+
+
+def prepare_output(config: TrainConfig, *, resume: bool) -> bool:
+    """Make the run's folder, or check that the run in it is this one.
+
+    Returns:
+        Whether there is a state to take up.
+
+    Raises:
+        UsageError: the folder holds a run and `resume` is off; or a run with other settings, each of which is named.
+    """
+    folder = Path(config.output)
+    held = folder / _CONFIG
+    if held.exists() and not resume:
+        raise UsageError(f"{folder} already holds a run; add --resume to go on with it, or choose another --output")
+    if not held.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        held.write_text(json.dumps(config_as_dict(config), indent=1) + "\n", encoding="utf-8")
+        return False
+    before, now = _flatten(json.loads(held.read_text(encoding="utf-8"))), _flatten(config_as_dict(config))
+    changed = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name not in _FREE]
+    if changed:
+        listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:5])
+        raise UsageError(f"{folder} holds a run with other settings ({listed}); choose another --output")
+    return (folder / _STATE).exists()
+
+
+def save_state(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, manifest_sha256: str
+) -> None:
+    """Write everything needed to go on, in one file that appears whole."""
+    content = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "progress": dataclasses.asdict(progress),
+        "manifest_sha256": manifest_sha256,
+    }
+    partial = folder / f".{_STATE}.{os.getpid()}.part"
+    torch.save(content, partial)
+    partial.replace(folder / _STATE)
+
+
+def load_state(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, manifest_sha256: str
+) -> Progress:
+    """Take up a run: fills the network and the optimiser.
+
+    Raises:
+        InvalidCheckpoint: the file is damaged.
+        UsageError: the list of videos has changed since.
+    """
+    path = folder / _STATE
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        same = content["manifest_sha256"] == manifest_sha256
+        progress = Progress(**content["progress"])
+        model.load_state_dict(content["model"], strict=True)
+        optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise InvalidCheckpoint(f"{path} is damaged ({type(error).__name__}); start again in another folder") from error
+    if not same:
+        raise UsageError(f"the list of videos has changed since {path} was written; choose another --output")
+    return progress
+
+
+def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

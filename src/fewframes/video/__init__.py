@@ -1,0 +1,1 @@
+"""From a file to a float clip: choose frames, read them, transform them."""

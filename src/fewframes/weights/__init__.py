@@ -1,0 +1,1 @@
+"""Weights in and out: our own checkpoints and everybody else's files."""

@@ -1,0 +1,1 @@
+"""One table of names per foreign layout: a foreign state dict comes in, ours goes out."""

@@ -1,0 +1,88 @@
+"""Weight files on disk: a path comes in, plain named tensors go out, nothing in the file is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fewframes.errors import InvalidCheckpoint, UnsafePickle
+
+__all__ = ["read_tensors", "sha256_of"]
+
+# Where published files keep the state dict inside the pickled dictionary.
+_WRAPPERS = ("model", "state_dict", "model_state", "module")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors file or a PyTorch pickle (.pth, .pt, .pyth, .bin) as named tensors on the CPU.
+
+    Pickles are read with `weights_only=True`; the state dict may sit under "model", "state_dict", "model_state" or
+    "module", and names may carry the "module." prefix of data-parallel training.
+
+    Raises:
+        UnsafePickle: the pickle holds more than tensors and plain containers.
+        InvalidCheckpoint: missing, damaged, or without tensors, or with values that are not finite.
+    """
+    if not path.is_file():
+        raise InvalidCheckpoint(f"no weights at {path}; expected a .safetensors or .pth file, or a checkpoint folder")
+    if path.stat().st_size == 0:
+        raise InvalidCheckpoint(f"{path} is empty (0 bytes); download or copy it again")
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise InvalidCheckpoint(f"{path}: tensor {name!r} holds values that are not finite; the file is damaged")
+    return tensors
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidCheckpoint(f"{path} is not a readable safetensors file ({error}); copy it again") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "GLOBAL" in str(error):
+            raise UnsafePickle(
+                f"{path} holds Python objects, not only tensors, and was refused: loading it could run code; "
+                "ask its author for a .safetensors file, or save only the state dict"
+            ) from error
+        raise InvalidCheckpoint(f"{path} is not a PyTorch file ({_first_line(error)})") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InvalidCheckpoint(
+            f"{path} is not a readable PyTorch file ({_first_line(error)}); copy or download it again"
+        ) from error
+    return _state_dict_in(content, path)
+
+
+def _state_dict_in(content: object, path: Path) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise InvalidCheckpoint(f"{path} holds no state dict; expected named tensors, or them under {_WRAPPERS}")
+    strays = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if strays:
+        raise InvalidCheckpoint(f"{path}: expected only tensors in the state dict, got also {', '.join(strays[:5])}")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
