@@ -41,13 +41,14 @@ def measure_cost(model: nn.Module, clip_shape: tuple[int, int, int, int]) -> Cos
     """
     device = torch.device("meta")
     state = {name: value.to(device) for name, value in (*model.named_parameters(), *model.named_buffers())}
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             torch.func.functional_call(model, state, (torch.zeros((1, *clip_shape), device=device),))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
     by_operation = {str(operation): flops // 2 for operation, flops in counter.get_flop_counts()["Global"].items()}
     products = sum(macs for name, macs in by_operation.items() if any(part in name for part in _ATTENTION_PRODUCTS))
     total = sum(by_operation.values())

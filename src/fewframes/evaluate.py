@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 import av
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
@@ -50,7 +51,14 @@ def evaluate(
     rows: list[VideoResult] = []
     failures: list[Failure] = []
     clips = _read_ahead(manifest.videos, info, workers)
-    shown = track(clips, "Evaluating", total=len(manifest.videos), disable=not progress, transient=True)
+    shown = track(
+        clips,
+        "Evaluating",
+        total=len(manifest.videos),
+        console=Console(stderr=True),
+        disable=not progress,
+        transient=True,
+    )
     for video, label_index, read in zip(manifest.videos, label_indices, shown, strict=True):
         if isinstance(read, Failure):
             metrics.add_failures([label_index])

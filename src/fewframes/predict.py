@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from fewframes.catalog import ModelOption, adapted_card, build_from_config, card
 from fewframes.errors import UsageError
 from fewframes.metrics import top_k as best_classes
 from fewframes.models.stam import Stam
-from fewframes.records import Prediction
+from fewframes.records import Prediction, Sampling
 from fewframes.video.clip import Source, load_clip
 from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
@@ -98,6 +99,16 @@ class Classifier:
             provenance={"weights": str(path), "report": report.summary()},
         )
         return cls(network.eval(), info, device=device, load_report=report)
+
+    def with_official_sampling(self) -> Classifier:
+        """The same model looking at the frames of the STAM release: num_frames / 10 a second from the start.
+
+        For comparing with its published figures. Videos shorter than 10 seconds are refused.
+        """
+        num_frames = self.info.sampling.num_frames
+        sampling = Sampling("official", num_frames, frames_per_second=num_frames / 10)
+        info = replace(self.info, sampling=sampling)
+        return Classifier(self.model, info, device=self.device, load_report=self.load_report)
 
     def predict(self, source: Source, *, top_k: int = 5, attention: bool = False) -> Prediction:
         """Classify one video.

@@ -114,8 +114,8 @@ def init_transformer_(model: nn.Module, generator: torch.Generator | None = None
 
     Linear and convolution weights are Xavier uniform, which is close to a standard deviation of 0.02 at ViT-B's sizes
     and stays right at small ones; biases are 0; norms are the identity; bare parameters (class tokens) are normal with
-    0.02, cut at two deviations; positions are then set by `wave_positions`. Every layer is drawn for itself: the STAM release starts all its temporal
-    layers from the same attention weights, because it copies one layer.
+    0.02, cut at two deviations; positions are then set by `wave_positions`. Every layer is drawn for itself: the STAM
+    release starts all its temporal layers from the same attention weights, because it copies one layer.
     """
     for module in model.modules():
         if isinstance(module, nn.Linear):

@@ -62,22 +62,37 @@ class StamConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least_one = ("num_classes", "num_frames", "patch_size", "width", "depth", "heads")
-        temporal = () if self.aggregator == "mean" else ("temporal_depth", "temporal_heads")
-        for name in at_least_one + temporal:
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1")
         if self.aggregator not in ("official", "paper", "mean"):
             raise UsageError(f'aggregator is {self.aggregator!r}; expected "official", "paper" or "mean"')
-        if min(self.image_size) < 1 or any(side % self.patch_size for side in self.image_size):
+        self._check_numbers()
+        sides = self.image_size
+        if len(sides) != 2 or min(sides) < 1 or any(side % self.patch_size for side in sides):
             raise UsageError(
-                f"image_size is {self.image_size[0]}x{self.image_size[1]}; "
-                f"expected multiples of patch_size, {self.patch_size}"
+                f"image_size is {'x'.join(map(str, sides))}; expected height and width, "
+                f"multiples of patch_size, {self.patch_size}"
             )
         if self.width % self.heads:
             raise UsageError(f"width is {self.width}; expected a multiple of heads, {self.heads}")
         if self.aggregator != "mean" and self.width % self.temporal_heads:
             raise UsageError(f"width is {self.width}; expected a multiple of temporal_heads, {self.temporal_heads}")
+
+    def _check_numbers(self) -> None:
+        whole = ["num_classes", "num_frames", "patch_size", "width", "depth", "heads"]
+        if self.aggregator != "mean":
+            whole += ["temporal_depth", "temporal_heads"]
+        if self.temporal_mlp_width is not None:
+            whole.append("temporal_mlp_width")
+        for name in whole:
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} is {value!r}; expected a whole number of at least 1")
+        if not self.norm_eps > 0:
+            raise UsageError(f"norm_eps is {self.norm_eps}; expected a number above 0")
+        if not self.width * self.mlp_ratio >= 1:
+            raise UsageError(f"mlp_ratio is {self.mlp_ratio}; expected at least 1 / width, so that an MLP is not empty")
+        for name in ("temporal_dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 0 and below 1")
 
 
 class Stam(nn.Module):
@@ -126,20 +141,20 @@ class Stam(nn.Module):
 
     def embed_frames(self, clip_BTCHW: Tensor) -> Tensor:
         """(B, T, 3, H, W) -> (B, T, D), each frame on its own; any T."""
-        config = self.config
-        expected = (3, *config.image_size)
-        if clip_BTCHW.ndim != 5 or tuple(clip_BTCHW.shape[2:]) != expected:
+        expected = (3, *self.config.image_size)
+        fits = clip_BTCHW.ndim == 5 and tuple(clip_BTCHW.shape[2:]) == expected
+        if not fits or not clip_BTCHW.is_floating_point():
+            kind = str(clip_BTCHW.dtype).removeprefix("torch.")
             raise UsageError(
-                f"the clip is {tuple(clip_BTCHW.shape)}; expected (B, T, {', '.join(map(str, expected))}); "
-                "use the model's own preprocess"
+                f"the clip is {tuple(clip_BTCHW.shape)} {kind}; expected (B, T, {', '.join(map(str, expected))}) "
+                "of floats; use the model's own preprocess"
             )
-        batch = clip_BTCHW.shape[0]
         embedding_FD = self.encoder(clip_BTCHW.flatten(0, 1))
-        embedding_BTD: Tensor = embedding_FD.unflatten(0, (batch, -1))
+        embedding_BTD: Tensor = embedding_FD.unflatten(0, clip_BTCHW.shape[:2])
         return embedding_BTD
 
     def classify(self, frames_BTD: Tensor) -> Tensor:
-        """(B, T, D) frame embeddings -> (B, K) float32 logits. Raises UsageError if T is not the model's."""
+        """(B, T, D) frame embeddings -> (B, K) float32 logits. Raises UsageError if T or D are not the model's."""
         self._check_frames(frames_BTD)
         logits_BK: Tensor = self.head(self.aggregate(frames_BTD))
         return logits_BK.float()
@@ -151,10 +166,17 @@ class Stam(nn.Module):
         return weights_BT
 
     def _check_frames(self, frames_BTD: Tensor) -> None:
-        if self.config.aggregator != "mean" and frames_BTD.shape[1] != self.config.num_frames:
+        config = self.config
+        if frames_BTD.ndim != 3 or frames_BTD.shape[2] != config.width:
             raise UsageError(
-                f"the clip has {frames_BTD.shape[1]} frames but the model needs {self.config.num_frames}; "
-                f"sample with count={self.config.num_frames}"
+                f"the frame embeddings are {tuple(frames_BTD.shape)}; expected (B, T, {config.width}), "
+                "as embed_frames gives them"
+            )
+        num_frames = frames_BTD.shape[1]
+        if num_frames < 1 or (config.aggregator != "mean" and num_frames != config.num_frames):
+            raise UsageError(
+                f"the clip has {num_frames} frames but the model needs {config.num_frames}; "
+                f"sample with count={config.num_frames}"
             )
 
 

@@ -78,7 +78,7 @@ class FrameEncoder(nn.Module):
         """Start each patch's position from waves over its row and its column; the class token's from 0."""
         rows, columns = self.grid
         width = self.pos_embed.shape[-1]
-        row_PD = wave_positions(torch.arange(rows).repeat_interleave(columns), width - width // 2)
-        column_PD = wave_positions(torch.arange(columns).repeat(rows), width // 2)
+        of_rows = wave_positions(torch.arange(rows).repeat_interleave(columns), width - width // 2)
+        of_columns = wave_positions(torch.arange(columns).repeat(rows), width // 2)
         self.pos_embed.zero_()
-        self.pos_embed[0, 1:] = torch.cat([row_PD, column_PD], dim=1)
+        self.pos_embed[0, 1:] = torch.cat([of_rows, of_columns], dim=1)

@@ -22,7 +22,7 @@ class Orientation:
         transposed: whether rows become columns.
         flip_rows: top becomes bottom, after the transposition.
         flip_columns: left becomes right, after the transposition.
-        rotation_degrees: the rotation's part of it, clockwise: 0, 90, 180 or 270.
+        rotation_degrees: clockwise, 0, 90, 180 or 270; where pictures are mirrored, left to right, this comes first.
     """
 
     transposed: bool
@@ -56,7 +56,8 @@ def orientation_from_matrix(matrix: Sequence[int]) -> Orientation:
     scale = math.hypot(a, b) * math.hypot(c, d)
     if scale == 0 or abs(a * c + b * d) > _MOST_SKEW * scale:
         return UPRIGHT
-    angle = math.degrees(math.atan2(b, a)) % 360
+    mirrored = a * d - b * c < 0
+    angle = math.degrees(math.atan2(b, -a if mirrored else a)) % 360
     quarters = round(angle / 90)
     if abs(angle - 90 * quarters) > _MOST_OFF_DEGREES:
         raise ValueError(f"rotated by {angle:.4g} degrees clockwise, which is not a multiple of 90")

@@ -17,13 +17,13 @@ from av.video.stream import VideoStream
 
 from fewframes.errors import UnreadableVideo
 from fewframes.records import VideoInfo
+from fewframes.video.bitstream import has_h264_lengths, is_h264_dead_end, shows_frame
 from fewframes.video.picture_pyav import PictureWriter
 from fewframes.video.source import Source
 from fewframes.video.timeline import (
     PacketRecord,
     TickedFrame,
     Timeline,
-    shows_frame,
     timeline_from_frames,
     timeline_from_packets,
 )
@@ -50,7 +50,8 @@ class PyavBackend:
 
     Seeking never trusts the container's timestamps: packets are numbered in the order in which the file holds them,
     a jump starts the decoder at the packet of a keyframe, and every frame that comes out is checked against the
-    frames that must come. Where a jump turns out not to be clean, decoding starts over from the first packet.
+    frames that must come. Where that fails, all packets are decoded from the first on; where that fails too, the file
+    is damaged.
 
     Args:
         source: what to open.
@@ -66,7 +67,7 @@ class PyavBackend:
         self._held: list[Packet[VideoStream]] | None = None  # all packets, unless they are too many
         self._reading: Iterator[Packet[VideoStream]] = iter(())  # else where reading has got to,
         self._read = 0  # and how many packets it has passed
-        self._jumps = True  # whether decoding may start at a keyframe other than the first
+        self._shortcuts = True  # whether packets may be left out: those before a keyframe, and those nothing needs
         self._counting = False  # whether frames are told apart by counting instead of by their times
         self._frames: Iterator[VideoFrame] | None = None  # what the decoder gives next
         self._fed = 0  # the packet it gets next
@@ -75,6 +76,7 @@ class PyavBackend:
         self._settled = True  # whether a frame has come since the decoder was started
         self._latest: tuple[int, VideoFrame] | None = None  # the frame given last, and its number
         self._wanted, self._last_wanted = frozenset({0}), 0  # the frames that this reading is for
+        self._left_out: set[int] = set()  # frames not decoded since the decoder was started, as nothing needs them
         self._kept: list[VideoFrame] = []  # all frames, if they had to be decoded to be counted and are not too many
         try:
             with self._typed_errors():
@@ -156,7 +158,6 @@ class PyavBackend:
         context.thread_count = 1
         context.thread_type = "NONE"
         context.options = {"max_pixels": str(self._max_pixels)}
-        self._skipping = False
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:
@@ -197,7 +198,7 @@ class PyavBackend:
         held = (max(times) - min(times) + records[-1].duration) * self._tick if times else Fraction(0)
         stated = stream.duration * self._tick if stream.duration else Fraction(container.duration or 0, av.time_base)
         if container.format.name == _MP4:
-            index = stream.index_entries if len(stream.index_entries) > len(records) else []
+            index = list(stream.index_entries) if len(stream.index_entries) > len(records) else []
             beyond = any(entry.pos + entry.size > container.size for entry in index)
             cut, total = beyond or (bool(index) and num_corrupt > 0), sum(not entry.is_discard for entry in index)
         elif missing and container.format.name == _MATROSKA:
@@ -256,7 +257,7 @@ class PyavBackend:
         """Decode up to frame `target`, from where the decoder is or from a keyframe, whichever is nearer."""
         if self._latest is not None and self._latest[0] == target:
             return self._latest[1]
-        start = self._timeline.starts[target] if self._jumps else 0
+        start = self._timeline.starts[target] if self._shortcuts else 0
         if self._frames is None or target < self._next or start > self._fed:
             self._restart(start)
         try:
@@ -264,18 +265,20 @@ class PyavBackend:
                 number = self._next if self._counting else self._timeline.number_of.get(frame.pts, -1)
                 if 0 <= number < self._next and not self._settled:
                     continue  # precedes the keyframe in presentation: may not be whole, and is not wanted
-                if not self._next <= number <= target or (self._origin > 0 and frame.is_corrupt):
+                while self._next < number and self._next in self._left_out:
+                    self._next += 1
+                if number != self._next or (self._origin > 0 and frame.is_corrupt):
                     break
                 self._settled = True
-                self._next = number + 1
+                self._next += 1
                 if number == target:
                     self._latest = (target, frame)
                     return frame
         except av.FFmpegError:
             pass
         self._frames = None
-        if self._origin > 0:
-            self._jumps = False
+        if self._shortcuts:
+            self._shortcuts = False
             return self._frame(target)
         time, total = self._timeline.seconds[self._next], len(self._timeline.seconds)
         raise self._unreadable(
@@ -295,15 +298,19 @@ class PyavBackend:
         self._origin = self._fed = start
         self._next = self._timeline.starts.index(start) if start else 0
         self._settled = start == 0
+        self._left_out.clear()
         self._frames = self._decode()
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames from packet `self._fed` on, in the order in which the decoder gives them."""
         context = self._stream.codec_context
+        leave_out = self._shortcuts and not self._counting and self._codec == "h264"
+        leave_out = leave_out and has_h264_lengths(context.extradata)
         given = False
         for packet in self._packets_from(self._fed):
             self._fed += 1
-            self._skip_if_unneeded(packet)
+            if leave_out and self._is_unneeded(packet):
+                continue
             try:
                 frames = context.decode(packet)
             except av.FFmpegError:
@@ -315,16 +322,16 @@ class PyavBackend:
             yield from frames
         yield from context.decode(None)
 
-    def _skip_if_unneeded(self, packet: Packet[VideoStream]) -> None:
-        """Let the decoder leave out a frame that is not asked for if no other frame refers to it.
+    def _is_unneeded(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet's frame is neither asked for nor referred to by another one, so that it need not be decoded.
 
         Frames after the last one asked for are decoded, as the next call may go on there.
         """
-        number = -1 if self._counting else self._timeline.number_of.get(packet.pts, -1)
-        skipping = 0 <= number < self._last_wanted and number not in self._wanted
-        if skipping != self._skipping:
-            self._stream.codec_context.skip_frame = "NONREF" if skipping else "DEFAULT"
-            self._skipping = skipping
+        number = self._timeline.number_of.get(packet.pts, -1)
+        if not 0 <= number < self._last_wanted or number in self._wanted or not is_h264_dead_end(memoryview(packet)):
+            return False
+        self._left_out.add(number)
+        return True
 
     def _packets_from(self, start: int) -> Iterator[Packet[VideoStream]]:
         if self._held is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-__all__ = ["PacketRecord", "TickedFrame", "Timeline", "shows_frame", "timeline_from_frames", "timeline_from_packets"]
+__all__ = ["PacketRecord", "TickedFrame", "Timeline", "timeline_from_frames", "timeline_from_packets"]
 
 _ASSUMED_RATE = Fraction(25)  # for a single frame in a container that states no rate at all
 
@@ -57,22 +57,6 @@ class Timeline:
     variable_frame_rate: bool
     number_of: Mapping[int | None, int]
     starts: tuple[int, ...]
-
-
-def shows_frame(data: memoryview, codec: str) -> bool:
-    """Whether a VP8 or VP9 packet shows a frame; some only carry one that later frames refer to.
-
-    Args:
-        data: the packet's bytes, at least one.
-        codec: "vp8" or "vp9".
-    """
-    first = data[0]
-    if codec == "vp8":
-        return bool(first & 0x10)
-    if data[-1] & 0xE0 == 0xC0:
-        return True  # several frames in one packet, of which the last is shown
-    # The bits show_existing_frame and show_frame; profile 3 has one bit more before them.
-    return bool(first & (0x05 if first & 0x30 == 0x30 else 0x0A))
 
 
 def timeline_from_packets(packets: Sequence[PacketRecord], tick: Fraction, rate: Fraction | None) -> Timeline | None:

@@ -63,24 +63,27 @@ class CheckpointInfo:
 def save_checkpoint(folder: str | Path, model: nn.Module, info: CheckpointInfo) -> None:
     """Write a checkpoint folder: weights.safetensors and model.json, which states the weights' SHA-256.
 
-    The folder appears whole: it is written beside its place and then moved there, replacing an older one.
+    The folder appears whole: it is written beside its place and then moved there, replacing an older checkpoint. If
+    anything fails on the way, the older one stays.
+
+    Raises:
+        UsageError: the place is taken by something that is no checkpoint.
     """
-    folder = Path(folder)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.new")
-    fresh.mkdir(parents=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, fresh / _WEIGHTS)
-    content = {
-        "format": _FORMAT,
-        "architecture": "stam",
-        **dataclasses.asdict(info),
-        "weights_sha256": sha256_of(fresh / _WEIGHTS),
-    }
-    (fresh / _INFO).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    stale = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(stale)
-    fresh.rename(folder)
+    folder = Path(folder).absolute()
+    if folder.exists() and not (folder / _INFO).is_file() and not (folder.is_dir() and _is_empty(folder)):
+        raise UsageError(f"{folder} exists and is no checkpoint, so it is not replaced; choose another place")
+    fresh, stale = (folder.with_name(f".{folder.name}.{os.getpid()}.{age}") for age in ("new", "old"))
+    try:
+        _write(fresh, model, info)
+        if folder.exists():
+            folder.rename(stale)
+        fresh.rename(folder)
+    except BaseException:
+        if stale.exists() and not folder.exists():
+            stale.rename(folder)
+        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(stale, ignore_errors=True)
 
 
@@ -104,6 +107,23 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointInfo]:
         )
     model.load_state_dict(tensors, strict=True)
     return model.eval(), info
+
+
+def _write(folder: Path, model: nn.Module, info: CheckpointInfo) -> None:
+    folder.mkdir(parents=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / _WEIGHTS)
+    content = {
+        "format": _FORMAT,
+        "architecture": "stam",
+        **dataclasses.asdict(info),
+        "weights_sha256": sha256_of(folder / _WEIGHTS),
+    }
+    (folder / _INFO).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _is_empty(folder: Path) -> bool:
+    return next(folder.iterdir(), None) is None
 
 
 def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:

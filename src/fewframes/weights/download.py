@@ -8,6 +8,7 @@ import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from fewframes.catalog import CATALOG, card_of
@@ -55,15 +56,19 @@ def find_weights(source: str | Path) -> Path:
 def _download(url: str, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    progress_bar = Progress(console=Console(stderr=True))  # standard output belongs to results
     try:
-        with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file, Progress() as progress:
+        with urllib.request.urlopen(url, timeout=30) as response, partial.open("wb") as file, progress_bar as progress:
             stated = int(response.headers.get("Content-Length", 0))
             task = progress.add_task(f"Downloading {path.name}", total=stated or None)
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 progress.advance(task, len(chunk))
         if stated and partial.stat().st_size != stated:
-            raise DownloadFailed(f"{url} ended after {partial.stat().st_size} of {stated} bytes; try again")
+            raise DownloadFailed(
+                f"{url} ended after {partial.stat().st_size} of {stated} bytes; "
+                f"try again, or put the file at {path} and run again"
+            )
         partial.replace(path)
     except (urllib.error.URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)

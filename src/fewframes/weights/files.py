@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from torch import Tensor
 from fewframes.errors import InvalidCheckpoint, UnsafePickle
 
 __all__ = ["read_tensors", "sha256_of"]
+
+# The first bytes of what torch.save writes: a zip archive now, a pickle of protocol 2 or later before torch 1.6.
+_ZIP, _PICKLES = b"PK\x03\x04", tuple(bytes([0x80, protocol]) for protocol in (2, 3, 4, 5))
 
 # Where published files keep the state dict inside the pickled dictionary.
 _WRAPPERS = ("model", "state_dict", "model_state", "module")
@@ -55,18 +59,23 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "WeightsUnpickler" in str(error) or "GLOBAL" in str(error):
-            raise UnsafePickle(
-                f"{path} holds Python objects, not only tensors, and was refused: loading it could run code; "
-                "ask its author for a .safetensors file, or save only the state dict"
-            ) from error
-        raise InvalidCheckpoint(f"{path} is not a PyTorch file ({_first_line(error)})") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    with path.open("rb") as file:
+        start = file.read(len(_ZIP))
+    if not start.startswith((_ZIP, *_PICKLES)):
         raise InvalidCheckpoint(
-            f"{path} is not a readable PyTorch file ({_first_line(error)}); copy or download it again"
+            f"{path} is not a PyTorch file (it starts with {start!r}); expected what torch.save writes, or .safetensors"
+        )
+    try:
+        with warnings.catch_warnings(action="ignore"):  # torch warns of the pickle's age; what counts comes back or not
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UnsafePickle(
+            f"{path} holds Python objects, not only tensors, and was refused: loading it could run code; "
+            "ask its author for a .safetensors file, or save only the state dict"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError) as error:
+        raise InvalidCheckpoint(
+            f"{path} is not a readable PyTorch file ({_first_sentence(error)}); copy or download it again"
         ) from error
     return _state_dict_in(content, path)
 
@@ -81,8 +90,12 @@ def _state_dict_in(content: object, path: Path) -> dict[str, Tensor]:
     strays = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strays:
         raise InvalidCheckpoint(f"{path}: expected only tensors in the state dict, got also {', '.join(strays[:5])}")
-    return {str(name).removeprefix("module."): value for name, value in content.items()}
+    tensors = {str(name).removeprefix("module."): value for name, value in content.items()}
+    if len(tensors) != len(content):
+        raise InvalidCheckpoint(f'{path} holds a tensor twice, with and without the prefix "module."')
+    return tensors
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _first_sentence(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(". ")[0]

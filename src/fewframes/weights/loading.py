@@ -164,7 +164,7 @@ def _take(
     """Take one tensor as it is, or interpolated if it is a table of positions of another size."""
     resized = None
     if name == _SPACE and value.ndim == 3 and value.shape[2] == current.shape[2]:
-        side = math.isqrt(value.shape[1] - 1)
+        side = math.isqrt(max(value.shape[1] - 1, 0))
         grid = old_grid or (side, side)
         if grid != model.encoder.grid and grid[0] * grid[1] == value.shape[1] - 1:
             resized = resize_positions_in_space(value, grid, model.encoder.grid)
@@ -200,11 +200,13 @@ def _note_types(plan: _Plan, source: dict[str, Tensor], target: dict[str, Tensor
 
 def _grid_beside(path: Path) -> tuple[int, int] | None:
     """The patch grid that one of our own checkpoint folders states, or None for any other file."""
+    if path.name != "weights.safetensors":
+        return None
     try:
         config = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))["config"]
         height, width = config["image_size"]
         return height // config["patch_size"], width // config["patch_size"]
-    except (OSError, KeyError, TypeError, ValueError):
+    except (OSError, LookupError, TypeError, ValueError, ArithmeticError):
         return None
 
 

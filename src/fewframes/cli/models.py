@@ -1,0 +1,30 @@
+"""What the verbs that load models share: names and options come in, a classifier goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from fewframes.catalog import parse_options
+from fewframes.errors import UsageError
+from fewframes.predict import Classifier
+
+__all__ = ["load_classifier", "progress_console"]
+
+
+def load_classifier(model: str, *, weights: str, options: Sequence[str], device: str) -> Classifier:
+    """Load a checkpoint or a catalogue model for use."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"--device {device} cannot be used here ({reason}); try --device cpu") from error
+    return Classifier.load(model, weights=weights or None, device=device, **parse_options(options))
+
+
+def progress_console() -> Console:
+    """Where progress goes: standard error, so that results can be piped."""
+    return Console(stderr=True)

@@ -1,0 +1,50 @@
+"""What the verbs print: texts, tables and records come in; standard output and standard error get them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+__all__ = ["error_line", "json_document", "line", "note_line", "parse", "show"]
+
+T = TypeVar("T")
+
+
+def line(text: str) -> None:
+    """A line on standard output."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def note_line(text: str) -> None:
+    """A line on standard error."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def error_line(text: str) -> None:
+    """The one line that says why a command failed, on standard error."""
+    note_line(f"fewframes: error: {' '.join(text.split())}")
+
+
+def json_document(value: object, *, indent: int | None = 1) -> None:
+    """Plain values as JSON on standard output."""
+    line(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+
+
+def show(renderable: object) -> None:
+    """A rich table or text on standard output."""
+    from rich.console import Console
+
+    Console(highlight=False).print(renderable)
+
+
+def parse(kind: type[T], arguments: Sequence[str], program: str, *, default: T | None = None) -> T:
+    """Read a verb's options into its frozen dataclass; prints help or the mistake and exits where it must."""
+    import tyro
+
+    if default is None:
+        return tyro.cli(kind, args=arguments, prog=program)
+    return tyro.cli(kind, args=arguments, prog=program, default=default)
