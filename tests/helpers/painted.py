@@ -58,7 +58,7 @@ def write_painted(
     codec_options: dict[str, str] | None = None,
     matrix: Sequence[int] | None = None,
 ) -> None:
-    """Encode `count` painted frames, losslessly where the codec can.
+    """Encode `count` painted frames, losslessly or nearly so.
 
     Args:
         target: a path, or a binary file.
@@ -89,7 +89,14 @@ def write_painted(
             context.sample_aspect_ratio = aspect
         if ticks is not None:
             context.time_base = Fraction(1, 1000)
-        x264 = {"qp": "0", "preset": "ultrafast", "bf": str(b_frames), "sc_threshold": "0"}
+        # x264 makes no B-frames at qp 0.
+        x264 = {
+            "qp": "1" if b_frames else "0",
+            "preset": "ultrafast",
+            "bf": str(b_frames),
+            "b_strategy": "0",
+            "sc_threshold": "0",
+        }
         stream.options = {**(x264 if codec == "libx264" else {}), **(codec_options or {})}
         if clockwise or mirrored:
             stream.set_display_rotation(-clockwise, hflip=mirrored)

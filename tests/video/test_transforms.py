@@ -118,7 +118,11 @@ def test_frames_do_not_depend_on_the_batch_or_its_layout(
 
 
 def test_result_does_not_depend_on_the_number_of_threads() -> None:
-    pixels, spec, threads = noise(8, 3, 271, 367), Preprocess(crop=(224, 224), resize_short=256), torch.get_num_threads()
+    pixels, spec, threads = (
+        noise(8, 3, 271, 367),
+        Preprocess(crop=(224, 224), resize_short=256),
+        torch.get_num_threads(),
+    )
     results = []
     try:
         for number in (1, 2, 4):

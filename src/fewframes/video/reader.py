@@ -66,6 +66,9 @@ class VideoReader:
         converted, not tone-mapped. Asking for many frames at once costs the least: each stretch between two keyframes
         is decoded at most once, and only as far as needed.
 
+        In a damaged file frames keep the numbers that the file's own list gives them; damage is an error if a frame
+        that is asked for, or one that must be decoded for it, is missing.
+
         Args:
             indices: frame numbers, each in [0, info.num_frames).
 

@@ -144,10 +144,10 @@ class PyavBackend:
         return videos[0]
 
     def _check_stream(self) -> None:
-        stream, context = self._stream, self._stream.codec_context
+        context = self._stream.codec_context
         if context is None:
-            raise self._unreadable(f"there is no decoder for its codec ({stream.codec_tag.strip() or 'unknown'})")
-        if stream.codec_tag == "encv":
+            raise self._unreadable(f"there is no decoder for its codec, or its header is damaged; {_REMEDY}")
+        if context.codec_tag == "encv":
             raise self._unreadable(_ENCRYPTED)
         self._codec = context.codec.canonical_name
         self._check_size(context.width, context.height)
@@ -173,9 +173,12 @@ class PyavBackend:
             and self._stream.codec_context.field_order in _PROGRESSIVE
         )
         may_hide = self._codec in ("vp8", "vp9")
-        records, num_bytes, num_corrupt = [], 0, 0
+        records: list[PacketRecord] = []
+        num_bytes, num_corrupt = 0, 0
         self._held = []
         for packet in self._demux():
+            if not records and packet.has_sidedata("encryption_info"):
+                raise self._unreadable(_ENCRYPTED)
             records.append(PacketRecord(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard))
             num_bytes += packet.size
             num_corrupt += packet.is_corrupt
@@ -233,9 +236,9 @@ class PyavBackend:
                 if num_bytes <= _MAX_KEPT_BYTES:
                     kept.append(frame)
         except av.FFmpegError as error:
-            raise self._unreadable(
-                f"decodes only up to frame {len(frames)}, the file is damaged there; {_REMEDY}"
-            ) from error
+            if first is not None:
+                reason = f"decodes only up to frame {len(frames)}, the file is damaged there; {_REMEDY}"
+                raise self._unreadable(reason) from error
         if first is None:
             raise self._unreadable(f"not one of its {len(records)} frames can be decoded; {_REMEDY}")
         self._frames = None
@@ -314,8 +317,8 @@ class PyavBackend:
             try:
                 frames = context.decode(packet)
             except av.FFmpegError:
-                # A recording that begins in mid-stream is shown from its first whole frame.
-                if self._counting and not given:
+                # A broadcast that is recorded from mid-stream on is shown from its first whole frame.
+                if self._counting and not given and self._opened().format.name not in _TELLING_FORMATS:
                     continue
                 raise
             given = given or bool(frames)
