@@ -3,6 +3,37 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fewframes import errors as errors
+    from fewframes.catalog import build_model as build_model
+    from fewframes.catalog import list_models as list_models
+    from fewframes.data.manifest import Manifest as Manifest
+    from fewframes.data.manifest import read_manifest as read_manifest
+    from fewframes.evaluation import evaluate as evaluate
+    from fewframes.predict import Classifier as Classifier
+    from fewframes.records import EvaluationReport as EvaluationReport
+    from fewframes.records import Frames as Frames
+    from fewframes.records import Prediction as Prediction
+    from fewframes.records import Preprocess as Preprocess
+    from fewframes.records import Sampling as Sampling
+    from fewframes.records import VideoInfo as VideoInfo
+    from fewframes.training.config import TrainConfig as TrainConfig
+    from fewframes.training.loop import train as train
+    from fewframes.video.clip import load_clip as load_clip
+    from fewframes.video.reader import open_video as open_video
+    from fewframes.video.sampling import official_indices as official_indices
+    from fewframes.video.sampling import random_in_segment_indices as random_in_segment_indices
+    from fewframes.video.sampling import sample_indices as sample_indices
+    from fewframes.video.sampling import uniform_indices as uniform_indices
+    from fewframes.video.synthetic import synthesize as synthesize
+    from fewframes.video.transforms import preprocess as preprocess
+    from fewframes.weights.checkpoint import CheckpointInfo as CheckpointInfo
+    from fewframes.weights.checkpoint import load_checkpoint as load_checkpoint
+    from fewframes.weights.checkpoint import save_checkpoint as save_checkpoint
+    from fewframes.weights.loading import LoadReport as LoadReport
+    from fewframes.weights.loading import load_weights as load_weights
 
 __all__ = [
     "CheckpointInfo",
@@ -52,7 +83,7 @@ _HOMES = {
     "TrainConfig": "fewframes.training.config",
     "VideoInfo": "fewframes.records",
     "build_model": "fewframes.catalog",
-    "evaluate": "fewframes.evaluate",
+    "evaluate": "fewframes.evaluation",
     "list_models": "fewframes.catalog",
     "load_checkpoint": "fewframes.weights.checkpoint",
     "load_clip": "fewframes.video.clip",

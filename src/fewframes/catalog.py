@@ -177,8 +177,8 @@ def _parse_option(name: str, text: str, default: object) -> ModelOption:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
         if isinstance(default, tuple):
-            height, _, width = text.partition("x")
-            return int(height), int(width or height)
+            height, times, width = text.partition("x")
+            return int(height), int(width if times else height)
         if isinstance(default, float):
             return float(text)
         if isinstance(default, int) or default is None:

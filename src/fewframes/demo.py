@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewframes.data.manifest import Manifest, read_manifest
-from fewframes.evaluate import evaluate
+from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
 from fewframes.recipes import RECIPES
 from fewframes.records import EvaluationReport, Prediction
-from fewframes.report.curves import read_training_log
+from fewframes.report.logs import read_training_log
 from fewframes.report.pages import comparison_page
 from fewframes.report.serial import write_atomically, write_json
 from fewframes.report.strips import FrameStrip

@@ -59,6 +59,10 @@ class UnknownName(UsageError):
             hint = f"known: {', '.join(self.known)}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
+    def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, tuple[str, ...]]]:
+        """Travel between processes, as `UnreadableVideo` does."""
+        return type(self), (self.kind, self.name, self.known)
+
 
 class UnreadableVideo(FewframesError):
     """A source whose frames cannot be had.

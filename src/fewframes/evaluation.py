@@ -10,14 +10,13 @@ from dataclasses import asdict
 
 import av
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from fewframes.data.manifest import Manifest, Video
 from fewframes.errors import FewframesError, InvalidManifest, UnreadableVideo
 from fewframes.metrics import ClassificationMetrics, top_k
 from fewframes.predict import Classifier
+from fewframes.progress import track
 from fewframes.records import EvaluationReport, Failure, VideoResult
 from fewframes.video.clip import load_clip
 from fewframes.weights.checkpoint import CheckpointInfo
@@ -51,14 +50,7 @@ def evaluate(
     rows: list[VideoResult] = []
     failures: list[Failure] = []
     clips = _read_ahead(manifest.videos, info, workers)
-    shown = track(
-        clips,
-        "Evaluating",
-        total=len(manifest.videos),
-        console=Console(stderr=True),
-        disable=not progress,
-        transient=True,
-    )
+    shown = track(clips, "Evaluating", total=len(manifest.videos), show=progress)
     for video, label_index, read in zip(manifest.videos, label_indices, shown, strict=True):
         if isinstance(read, Failure):
             metrics.add_failures([label_index])

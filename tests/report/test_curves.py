@@ -1,15 +1,12 @@
-"""Training logs: tolerant to what is absent, strict to what is damaged."""
+"""Curves of training logs: tolerant to what is absent."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fewframes.errors import UsageError
-from fewframes.report.curves import read_training_log, summarise_log, training_curves
+from fewframes.report.curves import summarise_log, training_curves
 
 from .samples import make_log
 
@@ -52,7 +49,7 @@ def test_runs_are_overlaid_and_named() -> None:
 @pytest.mark.parametrize("log", [[], [{"epoch": 0}], [{"loss": "high"}], [{"validation": None}]])
 def test_absent_numbers_are_said_not_raised(log: list[dict[str, object]]) -> None:
     figure = training_curves({"run": log})
-    assert [axes.texts[0].get_text() for axes in figure.axes] == ["not in the log"] * 2
+    assert [axes.texts[0].get_text() for axes in figure.axes] == ["not in the log"]
 
 
 def test_validation_only_stands_over_epochs() -> None:
@@ -67,21 +64,7 @@ def test_summary_by_hand() -> None:
     assert (empty.last_step, empty.final_loss, empty.best_top1, empty.samples_per_second) == (None, None, None, None)
 
 
-def test_reading_a_log_that_is_still_written(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    path.write_text('{"step": 1, "loss": 2.5}\n\n{"step": 2, "loss": NaN}\n{"step": 3, "lo')
-    log = read_training_log(path)
-    assert [entry["step"] for entry in log] == [1, 2]
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in make_log(20)))
-    assert len(read_training_log(path)) == len(make_log(20))
-
-
-def test_damaged_logs_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    path.write_text('{"step": 1}\n[1]\n')
-    with pytest.raises(UsageError, match=r"line 2 of the training log .*log\.jsonl is not a JSON object: '\[1\]'"):
-        read_training_log(path)
-    with pytest.raises(UsageError, match="cannot read the training log"):
-        read_training_log(tmp_path / "absent.jsonl")
-    with pytest.raises(UsageError, match="0 training logs"):
-        training_curves({})
+@pytest.mark.parametrize("count", [0, 7])
+def test_wrong_number_of_runs(count: int) -> None:
+    with pytest.raises(UsageError, match=f"{count} training logs to draw; expected 1 to 6"):
+        training_curves({f"run {number}": LOG for number in range(count)})

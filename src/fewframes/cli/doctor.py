@@ -13,7 +13,7 @@ from fewframes.cli.output import json_document, parse, show
 
 __all__ = ["Options", "diagnose", "run"]
 
-_PACKAGES = ("fewframes", "torch", "av", "numpy", "lightning-fabric", "safetensors", "huggingface-hub", "matplotlib")
+_PACKAGES = ("fewframes", "torch", "av", "numpy", "lightning-fabric", "safetensors", "matplotlib")
 
 
 @dataclass(frozen=True)

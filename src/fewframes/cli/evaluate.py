@@ -57,7 +57,7 @@ def run(arguments: Sequence[str], program: str) -> int:
 
     from fewframes.cli.models import load_classifier
     from fewframes.data.manifest import read_manifest
-    from fewframes.evaluate import evaluate
+    from fewframes.evaluation import evaluate
     from fewframes.report.serial import to_json
     from fewframes.report.tables import evaluation_summary
 
@@ -83,7 +83,6 @@ def write_report(report: EvaluationReport, folder: Path) -> Path:
     from fewframes.report.pages import evaluation_page
     from fewframes.report.serial import write_atomically, write_json
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "report.json", report)
     return write_atomically(folder / "report.html", evaluation_page(report, frames=_frames_of_mistakes(report)))
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from fewframes.catalog import parse_options
 from fewframes.errors import UsageError
 from fewframes.predict import Classifier
 
-__all__ = ["load_classifier", "progress_console"]
+__all__ = ["load_classifier"]
 
 
 def load_classifier(model: str, *, weights: str, options: Sequence[str], device: str) -> Classifier:
@@ -23,8 +21,3 @@ def load_classifier(model: str, *, weights: str, options: Sequence[str], device:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {device} cannot be used here ({reason}); try --device cpu") from error
     return Classifier.load(model, weights=weights or None, device=device, **parse_options(options))
-
-
-def progress_console() -> Console:
-    """Where progress goes: standard error, so that results can be piped."""
-    return Console(stderr=True)

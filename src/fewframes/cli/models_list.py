@@ -32,18 +32,17 @@ def run(arguments: Sequence[str], program: str) -> int:
         json_document(rows)
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("name", "frames", "size", "parameters", "GMACs", "published top-1", "weights", "licence"):
-        table.add_column(name, justify="left" if name in ("name", "weights", "licence") else "right")
+    for name in ("name", "frames", "size", "parameters", "GMACs", "published top-1", "weights"):
+        table.add_column(name, no_wrap=True, justify="left" if name in ("name", "weights") else "right")
     for row in rows:
         table.add_row(
             str(row["name"]),
             str(row["num_frames"]),
             str(row["image_size"]),
-            f"{row['num_parameters']:,}",
+            f"{row['num_parameters'] / 1e6:.1f} M",
             f"{row['gmacs']:.1f}",
             ", ".join(f"{value} %" for value in row["published"].values()),
             "published" if row["weights_url"] else "none",
-            str(row["licence"]),
         )
     show(table)
     return 0

@@ -49,9 +49,8 @@ def run(arguments: Sequence[str], program: str) -> int:
     if not options.videos:
         raise UsageError("no videos named; give files, folders or quoted patterns")
 
-    from rich.progress import track
-
-    from fewframes.cli.models import load_classifier, progress_console
+    from fewframes.cli.models import load_classifier
+    from fewframes.progress import track
     from fewframes.records import Failure
     from fewframes.report.serial import to_json
     from fewframes.report.tables import failure_table, prediction_table
@@ -59,14 +58,13 @@ def run(arguments: Sequence[str], program: str) -> int:
     paths = list(_expand(options.videos))
     classifier = load_classifier(options.model, weights=options.weights, options=options.options, device=options.device)
     predictions, failures = [], []
-    bar = track(paths, "Classifying", console=progress_console(), transient=True, disable=len(paths) < 2)
-    for path in bar:
+    for path in track(paths, "Classifying", total=len(paths), show=len(paths) > 1):
         try:
             predictions.append(classifier.predict(path, top_k=options.top_k, attention=options.attention))
         except UnreadableVideo as error:
             failures.append(Failure(error.path, error.reason))
         except FewframesError as error:
-            failures.append(Failure(str(path), str(error)))
+            failures.append(Failure(path, str(error)))
     if options.json:
         json_document(
             {
@@ -84,21 +82,22 @@ def run(arguments: Sequence[str], program: str) -> int:
     return 1 if failures else 0
 
 
-def _expand(names: Sequence[str]) -> Iterator[Path]:
-    """Files as they are named, the videos in folders, and what patterns match, sorted."""
+def _expand(names: Sequence[str]) -> Iterator[str]:
+    """Files and addresses as they are named, the videos in folders but hidden ones, and what patterns match, sorted."""
     from fewframes.data.manifest import VIDEO_SUFFIXES
 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in VIDEO_SUFFIXES)
-            if not found:
+            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in VIDEO_SUFFIXES and each.is_file())
+            visible = [each for each in found if not any(part.startswith(".") for part in each.relative_to(path).parts)]
+            if not visible:
                 raise UsageError(f"no videos in the folder {name}; name a file, or a folder that holds some")
-            yield from found
+            yield from map(str, visible)
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:
                 raise UsageError(f"nothing matches the pattern {name!r}")
-            yield from (Path(match) for match in matches)
+            yield from matches
         else:
-            yield path
+            yield name

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from fewframes.errors import UnreadableVideo
+from fewframes.progress import track
 from fewframes.records import Failure, Frames, Preprocess, Sampling, VideoInfo
 from fewframes.video.augment import random_view
 from fewframes.video.clip import load_frames
@@ -61,14 +60,7 @@ class FrameCache:
         unique = list(dict.fromkeys(paths))
         with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
             results = pool.map(lambda path: _read_for_cache(path, max_frames), unique)
-            shown = track(
-                results,
-                "Reading videos",
-                total=len(unique),
-                console=Console(stderr=True),
-                disable=not progress,
-                transient=True,
-            )
+            shown = track(results, "Reading videos", total=len(unique), show=progress)
             for path, frames in zip(unique, shown, strict=True):
                 if frames is not None:
                     self._frames[path] = frames

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,25 +119,30 @@ def read_manifest(source: str | Path, *, split_column: str = "split") -> Manifes
 def hold_out(manifest: Manifest, fraction: float, seed: int) -> tuple[Manifest, Manifest]:
     """Part a list in two: the same share of every class, groups kept whole, the same for the same seed.
 
+    A group stays together across classes too; so do the lines of one file. No class loses all its videos.
+
     Returns:
-        What remains, and what was held out.
+        What remains, and what was held out, each in the list's order.
     """
-    by_class: dict[str, dict[str, list[Video]]] = defaultdict(lambda: defaultdict(list))
-    for number, video in enumerate(manifest.videos):
-        by_class[video.label][video.group if video.group is not None else f"\0{number}"].append(video)
-    held: set[int] = set()
-    for label in sorted(by_class):
-        groups = [by_class[label][name] for name in sorted(by_class[label])]
-        random.Random(f"{seed}/{label}").shuffle(groups)
-        wanted = round(fraction * sum(map(len, groups)))
-        for group in groups[:-1]:  # the last group always stays, so that no class loses all its videos
-            if wanted <= 0:
-                break
-            held.update(map(id, group))
-            wanted -= len(group)
+    groups: dict[str, list[Video]] = defaultdict(list)
+    for video in manifest.videos:
+        groups[f"group {video.group}" if video.group is not None else f"file {video.path}"].append(video)
+    remaining = Counter(video.label for video in manifest.videos)
+    wanted = {label: round(fraction * count) for label, count in remaining.items()}
+    names = sorted(groups)
+    random.Random(seed).shuffle(names)
+    held: set[str] = set()
+    for name in names:
+        taken = Counter(video.label for video in groups[name])
+        wants = any(wanted[label] > 0 for label in taken)
+        if wants and all(taken[label] < remaining[label] for label in taken):
+            held.add(name)
+            remaining.subtract(taken)
+            wanted = {label: count - taken[label] for label, count in wanted.items()}
+    held_videos = {id(video) for name in held for video in groups[name]}
     return (
-        replace(manifest, videos=tuple(video for video in manifest.videos if id(video) not in held)),
-        replace(manifest, videos=tuple(video for video in manifest.videos if id(video) in held)),
+        replace(manifest, videos=tuple(video for video in manifest.videos if id(video) not in held_videos)),
+        replace(manifest, videos=tuple(video for video in manifest.videos if id(video) in held_videos)),
     )
 
 
@@ -146,7 +151,9 @@ def _read_csv(path: Path, split_column: str) -> Manifest:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file, strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidManifest(f"{path} is not a CSV file in UTF-8 ({error})") from error
+        raise InvalidManifest(f"{path} is not a CSV file in UTF-8 ({error}); save it as one") from error
+    except OSError as error:
+        raise InvalidManifest(f"cannot read {path}: {error.strerror}; expected a CSV file in UTF-8") from error
     if not rows:
         raise InvalidManifest(f"{path} is empty; expected a header such as path,label,split")
     header = [name.strip() for name in rows[0]]

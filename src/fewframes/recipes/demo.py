@@ -33,7 +33,7 @@ def demo_stam() -> TrainConfig:
             std=(0.25, 0.25, 0.25),
         ),
         augment=AugmentConfig(max_zoom=1.15),
-        optim=OptimConfig(lr=1e-3, weight_decay=0.02, beta2=0.98, epochs=12, warmup_epochs=1, batch_size=32),
+        optim=OptimConfig(lr=1e-3, weight_decay=0.02, beta2=0.98, epochs=9, warmup_epochs=1, batch_size=32),
         output="runs/demo/stam",
     )
 

@@ -1,4 +1,4 @@
-"""Training logs come in (JSONL files or lists of dicts), figures and short summaries of the runs go out.
+"""Training logs come in as lists of dicts, figures and short summaries of the runs go out.
 
 A log holds step entries such as {"step": 3, "epoch": 0, "loss": 1.2, "lr": 1e-4, "samples_per_second": 80} and
 validation entries such as {"epoch": 0, "validation": {"top1": 61.0}}; every key may be absent.
@@ -6,13 +6,10 @@ validation entries such as {"epoch": 0, "validation": {"top1": 61.0}}; every key
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +21,7 @@ from fewframes.errors import UsageError
 from fewframes.report.canvas import FAINT, PAGE_INCHES, SERIES, new_figure, style_axes
 from fewframes.report.text import shorten
 
-__all__ = ["RunSummary", "TrainingLog", "read_training_log", "summarise_log", "training_curves"]
+__all__ = ["RunSummary", "TrainingLog", "summarise_log", "training_curves"]
 
 TrainingLog = Sequence[Mapping[str, Any]]
 
@@ -48,30 +45,6 @@ class RunSummary:
     samples_per_second: float | None
 
 
-def read_training_log(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """Read a JSONL log; a last line without its line end is left out, as a running training is still writing it.
-
-    Raises:
-        UsageError: the file cannot be read, or a finished line is not a JSON object (its number is named).
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the training log {path}: {error}; expected a JSONL file") from error
-    entries = []
-    for number, line in enumerate(lines[:-1], start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if not isinstance(entry, dict):
-            raise UsageError(f"line {number} of the training log {path} is not a JSON object: {line[:60]!r}")
-        entries.append(entry)
-    return entries
-
-
 def summarise_log(log: TrainingLog) -> RunSummary:
     """The run in a few numbers."""
     losses = [loss for _, loss in _steps(log, "loss") if math.isfinite(loss)]
@@ -89,22 +62,24 @@ def summarise_log(log: TrainingLog) -> RunSummary:
 
 
 def training_curves(logs: Mapping[str, TrainingLog]) -> Figure:
-    """Loss above, validation top-1 below, over steps; one colour for each run.
+    """Loss above, validation top-1 (if any) below, over steps; one colour for each run.
 
     Args:
         logs: name of the run -> its log; at most 6. Losses that are not finite leave a gap.
 
     Returns:
-        A figure; each loss is drawn thin as logged and thick as a running mean. A panel without data says so.
+        A figure; each loss is drawn thin as logged and thick as a running mean. Without any validation there is
+        no panel for it.
 
     Raises:
         UsageError: there are more runs than colours, or none.
     """
     if not 1 <= len(logs) <= len(SERIES):
         raise UsageError(f"{len(logs)} training logs to draw; expected 1 to {len(SERIES)}")
-    figure = new_figure(PAGE_INCHES, 5.2)
-    above, below = figure.subplots(2, 1, sharex=True)
-    has_loss = has_top1 = False
+    has_top1 = any(_validations(log, "top1") for log in logs.values())
+    figure = new_figure(PAGE_INCHES, 5.2 if has_top1 else 2.9)
+    panels = figure.subplots(2 if has_top1 else 1, 1, sharex=True, squeeze=False)[:, 0]
+    above, below, has_loss = panels[0], panels[-1], False
     for (name, log), colour in zip(logs.items(), SERIES, strict=False):
         label = shorten(name, 40)
         loss = np.array(_steps(log, "loss"), dtype=np.float64).reshape(-1, 2)
@@ -115,14 +90,14 @@ def training_curves(logs: Mapping[str, TrainingLog]) -> Figure:
             above.plot(loss[:, 0], _running_mean(loss[:, 1]), color=colour, linewidth=1.8, label=label)
         top1 = np.array(_validations(log, "top1"), dtype=np.float64).reshape(-1, 2)
         if len(top1):
-            has_top1 = True
             below.plot(top1[:, 0], top1[:, 1], color=colour, linewidth=1.8, marker="o", markersize=4, label=label)
     style_axes(above, title="Training loss", grid="y")
-    style_axes(below, title="Validation top-1, %", grid="y")
+    _finish(above, has_loss)
+    if has_top1:
+        style_axes(below, title="Validation top-1, %", grid="y")
+        _finish(below, has_top1)
     below.set_xlabel("step")
     below.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    for axes, has_data in ((above, has_loss), (below, has_top1)):
-        _finish(axes, has_data)
     return figure
 
 

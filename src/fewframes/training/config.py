@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -83,7 +84,7 @@ class OptimConfig:
         lr: peak learning rate at this very batch size.
         temporal_lr_factor: times `lr` for the aggregator and the head.
         weight_decay: of weight matrices only: no norms, biases, tokens or positions.
-        beta2: AdamW's second beta; the first is 0.9.
+        beta2: AdamW's second beta, below 1; the first is 0.9.
         epochs: passes over the training videos.
         warmup_epochs: linear rise of the learning rate from 0; may be a fraction.
         final_lr_factor: the cosine ends at this times the peak.
@@ -116,7 +117,7 @@ class TrainConfig:
         augment: randomness of a clip.
         optim: how it learns.
         output: folder of the run: best/ and last/ are checkpoints, log.jsonl is the log, config.json is this.
-        seed: everything random follows from it.
+        seed: everything random follows from it; 0 to 2**32 - 1.
         precision: of the training arithmetic; weights, validation and checkpoints are float32 always.
         device: "auto" takes a GPU if there is one.
         validate_every: epochs between validations; the last epoch always validates.
@@ -140,6 +141,7 @@ class TrainConfig:
         optim, data = self.optim, self.data
         at_least = {
             "optim.lr": (optim.lr, 0.0),
+            "optim.temporal_lr_factor": (optim.temporal_lr_factor, 0.0),
             "optim.weight_decay": (optim.weight_decay, 0.0),
             "optim.warmup_epochs": (optim.warmup_epochs, 0.0),
             "optim.clip_norm": (optim.clip_norm, 0.0),
@@ -149,21 +151,27 @@ class TrainConfig:
             "augment.max_zoom": (self.augment.max_zoom, 1.0),
             "data.cache_frames": (data.cache_frames, 0),
             "data.workers": (data.workers, 0),
+            "seed": (self.seed, 0),
             "validate_every": (self.validate_every, 1),
             "save_every_steps": (self.save_every_steps, 0),
             "log_every_steps": (self.log_every_steps, 1),
         }
         for name, (value, lowest) in at_least.items():
-            if not value >= lowest:
+            if not lowest <= value < math.inf:
                 raise UsageError(f"{name} is {value}; expected at least {lowest}")
         shares = {
             "data.val_fraction": data.val_fraction,
             "augment.flip_probability": self.augment.flip_probability,
             "optim.label_smoothing": optim.label_smoothing,
+            "optim.beta2": optim.beta2,
             "optim.final_lr_factor": optim.final_lr_factor,
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is {value}; expected 0 to 1")
+        if optim.beta2 == 1:
+            raise UsageError("optim.beta2 is 1; expected a number below 1, such as 0.999")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed is {self.seed}; expected at most {2**32 - 1}")
         if optim.batch_size % optim.accumulate:
             raise UsageError(f"optim.batch_size {optim.batch_size} is not a multiple of accumulate {optim.accumulate}")

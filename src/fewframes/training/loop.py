@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn import functional as F
 
-import fewframes.training.setup as setup
 from fewframes.data.dataset import Batch, load_batches
 from fewframes.errors import TrainingFailed, UnreadableVideo, UsageError
-from fewframes.evaluate import evaluate
+from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
-from fewframes.records import Preprocess, Scores
+from fewframes.records import Failure, Scores
 from fewframes.training.config import TrainConfig
 from fewframes.training.log import RunLog
-from fewframes.training.optim import build_optimizer, learning_rate_factor
-from fewframes.training.state import Progress, load_state, prepare_output, save_state
+from fewframes.training.optim import learning_rate_factor, set_learning_rate
+from fewframes.training.setup import Run, start
+from fewframes.training.state import Progress, save_state
 from fewframes.video.transforms import to_float
 from fewframes.weights.checkpoint import CheckpointInfo, save_checkpoint
 
@@ -71,142 +69,108 @@ def train(config: TrainConfig, *, resume: bool = False, show: bool = True) -> Tr
     Raises:
         UsageError: settings that do not fit together, or an output folder that holds another run.
         InvalidManifest, InvalidCheckpoint, UnreadableVideo: the inputs are wrong.
-        TrainingFailed: the loss is not finite.
+        TrainingFailed: the loss is not finite, or not one video could be read.
     """
-    start = time.perf_counter()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("training runs in one process; start it without torchrun")
-    data = setup.read_data(config)
-    model, info, load_report = setup.build(config, data)
-    taking_up = prepare_output(config, resume=resume)
-    fabric = Fabric(
-        accelerator=config.device,
-        devices=1,
-        precision="bf16-mixed" if config.precision == "bfloat16" else "32-true",
-    )
-    optimizer = build_optimizer(model, config.optim)
-    network, fabric_optimizer = fabric.setup(model, optimizer)
-    clips = setup.training_clips(config, data, info, show=show)
-    output, progress = Path(config.output), Progress()
-    if taking_up:
-        progress = load_state(output, model, optimizer, data.train.sha256)
-    steps_per_epoch = -(-len(clips) // config.optim.batch_size)
-    total_steps = steps_per_epoch * config.optim.epochs
-    with RunLog(output / "log.jsonl", total_steps=total_steps, from_step=progress.step, show=show) as log:
-        if load_report is not None:
-            log.say(load_report.summary())
-        for note in data.notes:
-            log.say(f"note: {note}")
+    began = time.perf_counter()
+    run, progress = start(config, resume=resume, show=show)
+    with RunLog(run.log_path, total_steps=run.total_steps, from_step=progress.step, show=show) as log:
+        for note in run.notes:
+            log.say(note)
         for epoch in range(progress.epoch, config.optim.epochs):
-            batches = load_batches(
-                clips,
-                epoch=epoch,
-                batch_size=config.optim.batch_size,
-                workers=config.data.workers if clips.cache is None else 0,
-                skip_batches=progress.step_in_epoch,
-            )
-            for batch, waited in _timed(batches):
-                began = time.perf_counter()
-                _count_failures(batch, config, progress, log)
-                factor = learning_rate_factor(progress.step, steps_per_epoch=steps_per_epoch, config=config.optim)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * factor
+            for batch, waited in _timed(_batches(run, epoch, skip=progress.step_in_epoch)):
+                step_began = time.perf_counter()
+                _report_failures(batch.failures, run, log, step=progress.step + 1)
+                progress.num_skipped += len(batch.failures)
+                factor = learning_rate_factor(progress.step, steps_per_epoch=run.steps_per_epoch, config=config.optim)
+                set_learning_rate(run.optimizer, factor)
                 torch.manual_seed(config.seed * 1_000_003 + progress.step)
-                loss, grad_norm = _step(fabric, network, fabric_optimizer, batch, config, info.preprocess)
+                loss, grad_norm = _step(run, batch)
                 progress.step += 1
                 progress.step_in_epoch += 1
                 log.step(epoch, loss)
-                if progress.step % config.log_every_steps == 0 or progress.step == total_steps:
-                    seconds = time.perf_counter() - began
-                    log.write(
-                        {
-                            "step": progress.step,
-                            "epoch": epoch + 1,
-                            "loss": loss,
-                            "lr": config.optim.lr * factor,
-                            "grad_norm": grad_norm,
-                            "samples_per_second": len(batch.labels) / (seconds + waited),
-                            "data_wait_share": waited / (seconds + waited),
-                        }
-                    )
-                if config.save_every_steps and progress.step % config.save_every_steps == 0:
-                    save_state(output, model, optimizer, progress, data.train.sha256)
+                if progress.step % config.log_every_steps == 0 or progress.step == run.total_steps:
+                    values = {"loss": loss, "lr": config.optim.lr * factor, "grad_norm": grad_norm}
+                    speed = _speed(len(batch.labels), waited, time.perf_counter() - step_began)
+                    log.write({"step": progress.step, "epoch": epoch + 1, **values, **speed})
+                if _save_is_due(run, progress):
+                    _save_state(run, progress)
             progress.epoch, progress.step_in_epoch = epoch + 1, 0
-            _finish_epoch(config, data, Classifier(model, info, device=fabric.device), progress, log)
-            save_state(output, model, optimizer, progress, data.train.sha256)
+            _finish_epoch(run, progress, log)
+            _save_state(run, progress)
         if progress.num_skipped:
             log.say(f"{progress.num_skipped} clips were left out because their video could not be read")
-    return TrainResult(
-        best=output / "best",
-        last=output / "last",
-        log=output / "log.jsonl",
-        best_top1=progress.best_top1 if data.val is not None else None,
-        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_train=len(data.train.videos),
-        num_val=len(data.val.videos) if data.val is not None else 0,
-        num_skipped=progress.num_skipped,
-        seconds=time.perf_counter() - start,
+    return _result(run, progress, time.perf_counter() - began)
+
+
+def _batches(run: Run, epoch: int, *, skip: int) -> Iterator[Batch]:
+    workers = run.config.data.workers if run.clips.cache is None else 0
+    return load_batches(
+        run.clips, epoch=epoch, batch_size=run.config.optim.batch_size, workers=workers, skip_batches=skip
     )
 
 
-def _step(
-    fabric: Fabric,
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: TrainConfig,
-    preprocess: Preprocess,
-) -> tuple[float, float]:
-    """One step of the optimiser over a batch, in equal parts if it accumulates. Returns the loss and gradient norm."""
-    count = len(batch.labels)
+def _step(run: Run, batch: Batch) -> tuple[float | None, float | None]:
+    """One step of the optimiser over a batch, in equal parts if it accumulates.
+
+    Returns:
+        The mean loss and the gradient's norm before clipping; None and no step if the batch is empty.
+    """
+    count, optim = len(batch.labels), run.config.optim
     if count == 0:
-        return 0.0, 0.0
-    network.train()
-    part_size = config.optim.batch_size // config.optim.accumulate
+        return None, None
+    run.network.train()
+    part_size = optim.batch_size // optim.accumulate
     loss_sum = 0.0
-    optimizer.zero_grad(set_to_none=True)
+    run.optimizer.zero_grad(set_to_none=True)
     for begin in range(0, count, part_size):
-        pixels_BTCHW = batch.clips[begin : begin + part_size].to(fabric.device)
-        clips_BTCHW = to_float(pixels_BTCHW.flatten(0, 1), preprocess).reshape(pixels_BTCHW.shape)
-        labels_B = batch.labels[begin : begin + part_size].to(fabric.device)
-        logits_BK = network(clips_BTCHW)
-        loss = F.cross_entropy(
-            logits_BK.float(), labels_B, reduction="sum", label_smoothing=config.optim.label_smoothing
-        )
-        fabric.backward(loss / count)
+        pixels_BTCHW = batch.clips[begin : begin + part_size].to(run.fabric.device)
+        clips_BTCHW = to_float(pixels_BTCHW.flatten(0, 1), run.info.preprocess).reshape(pixels_BTCHW.shape)
+        labels_B = batch.labels[begin : begin + part_size].to(run.fabric.device)
+        logits_BK = run.network(clips_BTCHW)
+        loss = F.cross_entropy(logits_BK.float(), labels_B, reduction="sum", label_smoothing=optim.label_smoothing)
+        run.fabric.backward(loss / count)
         loss_sum += float(loss.detach())
-    limit = config.optim.clip_norm or float("inf")
-    grad_norm = float(nn.utils.clip_grad_norm_(network.parameters(), limit))
-    if not (torch.isfinite(torch.tensor([loss_sum, grad_norm])).all()):
+    grad_norm = float(nn.utils.clip_grad_norm_(run.network.parameters(), optim.clip_norm or math.inf))
+    if not (math.isfinite(loss_sum) and math.isfinite(grad_norm)):
         raise TrainingFailed(
-            f"the loss is {loss_sum / count} and the gradient norm {grad_norm}; "
-            "lower --optim.lr or train in float32; the last finished epoch is in last/"
+            f"the loss is {loss_sum / count} and the gradient norm {grad_norm}; lower --optim.lr or train in float32; "
+            f"the last finished epoch, if any, is in {run.output / 'last'}"
         )
-    optimizer.step()
+    run.optimizer.step()
     return loss_sum / count, grad_norm
 
 
-def _finish_epoch(
-    config: TrainConfig, data: setup.TrainData, classifier: Classifier, progress: Progress, log: RunLog
-) -> None:
+def _finish_epoch(run: Run, progress: Progress, log: RunLog) -> None:
     """Validate if it is time, then write last/ and, if this is the best epoch so far, best/."""
-    output, final = Path(config.output), progress.epoch == config.optim.epochs
-    scores: Scores | None = None
-    if data.val is not None and (final or progress.epoch % config.validate_every == 0):
-        scores = evaluate(classifier, data.val, workers=max(config.data.workers, 1)).listed
-        log.write({"step": progress.step, "epoch": progress.epoch, "validation": asdict(scores)})
-        log.say(
-            f"epoch {progress.epoch}: validation top-1 {scores.top1:.2f} %, top-5 {scores.top5:.2f} % "
-            f"of {scores.num_videos} videos"
+    config, final = run.config, progress.epoch == run.config.optim.epochs
+    if progress.num_skipped == progress.epoch * len(run.clips):
+        raise TrainingFailed(
+            f"not one of {len(run.clips)} training videos could be read; {run.log_path} names each and the reason"
         )
-    info = _with_results(classifier.info, progress, scores)
-    save_checkpoint(output / "last", classifier.model, info)
-    if data.val is None and final:
-        shutil.rmtree(output / "best", ignore_errors=True)
-        shutil.copytree(output / "last", output / "best")
-    if scores is not None and scores.top1 > progress.best_top1:
+    classifier = Classifier(run.model, run.info, device=run.fabric.device)
+    scores: Scores | None = None
+    if run.data.val is not None and (final or progress.epoch % config.validate_every == 0):
+        scores = _validate(classifier, run, progress, log)
+    validation = "" if scores is None else f", validation top-1 {scores.top1:.2f} % of {scores.num_videos} videos"
+    log.say(f"epoch {progress.epoch}/{config.optim.epochs}: loss {log.mean_loss():.3f}{validation}")
+    info = _with_results(run.info, progress, scores)
+    save_checkpoint(run.output / "last", run.model, info)
+    is_best = scores is not None and scores.top1 > progress.best_top1
+    if scores is not None and is_best:
         progress.best_top1, progress.best_epoch = scores.top1, progress.epoch
-        save_checkpoint(output / "best", classifier.model, info)
+    if is_best or (run.data.val is None and final):
+        save_checkpoint(run.output / "best", run.model, info)
+
+
+def _validate(classifier: Classifier, run: Run, progress: Progress, log: RunLog) -> Scores:
+    assert run.data.val is not None
+    try:
+        report = evaluate(classifier, run.data.val, workers=max(run.config.data.workers, 1))
+    except UsageError as error:  # logits that are not finite
+        raise TrainingFailed(f"validation after epoch {progress.epoch}: {error}; lower --optim.lr") from error
+    _report_failures(report.failures, run, log, step=progress.step)
+    log.write({"step": progress.step, "epoch": progress.epoch, "validation": asdict(report.listed)})
+    return report.listed
 
 
 def _with_results(info: CheckpointInfo, progress: Progress, scores: Scores | None) -> CheckpointInfo:
@@ -219,14 +183,24 @@ def _with_results(info: CheckpointInfo, progress: Progress, scores: Scores | Non
     return replace(info, provenance={**info.provenance, **results})
 
 
-def _count_failures(batch: Batch, config: TrainConfig, progress: Progress, log: RunLog) -> None:
-    for failure in batch.failures:
-        if config.data.on_bad_video == "error":
+def _report_failures(failures: Sequence[Failure], run: Run, log: RunLog, *, step: int) -> None:
+    """Stop at a video that cannot be read, or write down that it was left out."""
+    for failure in failures:
+        if run.config.data.on_bad_video == "error":
             raise UnreadableVideo(
                 failure.path, f"{failure.reason}; repair or remove it, or train with --data.on-bad-video skip"
             )
-        progress.num_skipped += 1
-        log.write({"step": progress.step, "skipped": failure.path, "reason": failure.reason})
+        log.write({"step": step, "skipped": failure.path, "reason": failure.reason})
+
+
+def _save_is_due(run: Run, progress: Progress) -> bool:
+    """Whether to save in mid-epoch; after an epoch's last step it is saved together with the validation."""
+    every = run.config.save_every_steps
+    return every > 0 and progress.step % every == 0 and progress.step_in_epoch < run.steps_per_epoch
+
+
+def _save_state(run: Run, progress: Progress) -> None:
+    save_state(run.output, run.model, optimizer=run.optimizer, progress=progress, manifest_sha256=run.data.train.sha256)
 
 
 def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
@@ -237,3 +211,23 @@ def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
         if batch is None:
             return
         yield batch, time.perf_counter() - began
+
+
+def _speed(count: int, waited: float, worked: float) -> dict[str, float]:
+    seconds = waited + worked
+    return {"samples_per_second": count / seconds, "data_wait_share": waited / seconds}
+
+
+def _result(run: Run, progress: Progress, seconds: float) -> TrainResult:
+    val = run.data.val
+    return TrainResult(
+        best=run.output / "best",
+        last=run.output / "last",
+        log=run.log_path,
+        best_top1=progress.best_top1 if val is not None else None,
+        num_parameters=sum(parameter.numel() for parameter in run.model.parameters()),
+        num_train=len(run.data.train.videos),
+        num_val=len(val.videos) if val is not None else 0,
+        num_skipped=progress.num_skipped,
+        seconds=seconds,
+    )

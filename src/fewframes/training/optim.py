@@ -9,7 +9,7 @@ from torch import nn
 
 from fewframes.training.config import OptimConfig
 
-__all__ = ["build_optimizer", "learning_rate_factor", "parameter_groups"]
+__all__ = ["build_optimizer", "learning_rate_factor", "parameter_groups", "set_learning_rate"]
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, object]]:
@@ -64,3 +64,9 @@ def learning_rate_factor(step: int, *, steps_per_epoch: int, config: OptimConfig
         return (step + 1) / warmup
     progress = (step - warmup + 1) / max(total - warmup, 1)
     return config.final_lr_factor + (1 - config.final_lr_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to `factor` times its own peak, "base_lr"."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from fewframes.catalog import adapted_card, build_from_config, official_labels, parse_options
@@ -16,12 +19,13 @@ from fewframes.data.manifest import Manifest, hold_out, read_manifest
 from fewframes.errors import InvalidManifest, UsageError
 from fewframes.records import Preprocess, Sampling
 from fewframes.training.config import TrainConfig
-from fewframes.training.state import config_as_dict
+from fewframes.training.optim import build_optimizer
+from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output
 from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
 from fewframes.weights.loading import LoadReport, load_weights
 
-__all__ = ["TrainData", "build", "read_data", "training_clips"]
+__all__ = ["Run", "TrainData", "build", "read_data", "start", "training_clips"]
 
 _VAL_NAMES = ("val", "valid", "validation")
 
@@ -43,6 +47,86 @@ class TrainData:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What stays the same from the first step of a run to its last.
+
+    Attributes:
+        config: all settings.
+        data: the videos.
+        info: the network's record.
+        model: the network itself.
+        network: the same network as the arithmetic's precision wants it called.
+        optimizer: over its parameters.
+        fabric: device and precision.
+        clips: random views of the training videos.
+        notes: what a reader should know, a sentence each.
+    """
+
+    config: TrainConfig
+    data: TrainData
+    info: CheckpointInfo
+    model: nn.Module
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    fabric: Fabric
+    clips: TrainingClips
+    notes: tuple[str, ...]
+
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+        return Path(self.config.output)
+
+    @property
+    def log_path(self) -> Path:
+        """The run's log."""
+        return self.output / "log.jsonl"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch; the last one may be smaller."""
+        return -(-len(self.clips) // self.config.optim.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        """Batches in all."""
+        return self.steps_per_epoch * self.config.optim.epochs
+
+
+def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progress]:
+    """Check everything, build everything, and find out how far the run has come.
+
+    Raises:
+        UsageError: settings that do not fit together or to this machine, or an output folder that holds another run.
+        InvalidManifest, InvalidCheckpoint: the inputs are wrong.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("training runs in one process; start it without torchrun")
+    data = read_data(config)
+    model, info, load_report = build(config, data)
+    optimizer = build_optimizer(model, config.optim)
+    fabric = _open_fabric(config)
+    taking_up = prepare_output(config, resume=resume)
+    network = fabric.setup_module(model)
+    progress = Progress()
+    if taking_up:
+        progress = load_state(Path(config.output), model, optimizer=optimizer, manifest_sha256=data.train.sha256)
+    notes = [load_report.summary()] if load_report is not None else []
+    run = Run(
+        config=config,
+        data=data,
+        info=info,
+        model=model,
+        network=network,
+        optimizer=optimizer,
+        fabric=fabric,
+        clips=training_clips(config, data, info, show=show),
+        notes=(*notes, *(f"note: {note}" for note in data.notes)),
+    )
+    return run, progress
+
+
 def read_data(config: TrainConfig) -> TrainData:
     """Read the list, part it in training and validation, and check that every file is there.
 
@@ -57,16 +141,19 @@ def read_data(config: TrainConfig) -> TrainData:
     splits = {video.split for video in manifest.videos}
     train = manifest.only(data.train_split) if splits != {None} else manifest
     notes, val = list(manifest.notes), None
-    val_split = data.val_split or next((name for name in _VAL_NAMES if name in splits), "")
+    val_split = data.val_split or next((name for name in _VAL_NAMES if name in splits - {data.train_split}), "")
     if val_split:
         val = manifest.only(val_split)
         if val_split == data.train_split:
             raise UsageError(f"data.val_split is the training split, {val_split!r}; leave it empty to hold videos out")
     elif data.val_fraction:
         train, val = hold_out(train, data.val_fraction, config.seed)
-        val = val if val.videos else None
-        held = len(val.videos) if val is not None else 0
-        notes.append(f"no validation split: {held} of the training videos are held out to choose the best checkpoint")
+        if val.videos:
+            held = len(val.videos)
+            notes.append(f"no validation split: {held} of the training videos are held out to choose the best epoch")
+        else:
+            notes.append("no validation split, and too few videos to hold some out: best/ will be the last epoch")
+            val = None
     _check_files(train)
     if val is not None:
         _check_files(val)
@@ -125,6 +212,14 @@ def training_clips(config: TrainConfig, data: TrainData, info: CheckpointInfo, *
     if config.data.cache_frames:
         cache = FrameCache(paths, config.data.cache_frames, workers=config.data.workers, progress=show)
     return TrainingClips(paths, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
+
+
+def _open_fabric(config: TrainConfig) -> Fabric:
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.precision == "bfloat16" else "32-true"
+    try:
+        return Fabric(accelerator=config.device, devices=1, precision=precision)
+    except RuntimeError as error:
+        raise UsageError(f"--device {config.device} cannot be used here; try --device cpu") from error
 
 
 def _check_files(manifest: Manifest) -> None:

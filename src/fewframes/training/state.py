@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 from fewframes.errors import InvalidCheckpoint, UsageError
+from fewframes.report.serial import write_atomically
 from fewframes.training.config import TrainConfig
 
 __all__ = ["Progress", "config_as_dict", "load_state", "prepare_output", "save_state"]
 
 _STATE, _CONFIG = "resume.pt", "config.json"
 # Settings that may differ when a run is taken up again, since no number depends on them.
-_FREE = ("output", "log_every_steps", "save_every_steps")
+_FREE = ("output", "data.workers", "log_every_steps", "save_every_steps")
 
 
 @dataclass
@@ -28,8 +29,8 @@ class Progress:
 
     Attributes:
         epoch: the epoch under way, from 0.
-        step_in_epoch: optimiser steps done in it.
-        step: optimiser steps done in all.
+        step_in_epoch: batches done in it.
+        step: batches done in all.
         best_top1: best validation accuracy in percent so far; -1 before the first.
         best_epoch: when that was; -1 before the first.
         num_skipped: clips left out because their video could not be read.
@@ -52,30 +53,44 @@ def config_as_dict(config: TrainConfig) -> dict[str, Any]:
 def prepare_output(config: TrainConfig, *, resume: bool) -> bool:
     """Make the run's folder, or check that the run in it is this one.
 
+    A run that ended before it saved anything has nothing to take up, so its settings may be changed.
+
     Returns:
         Whether there is a state to take up.
 
     Raises:
-        UsageError: the folder holds a run and `resume` is off; or a run with other settings, each of which is named.
+        UsageError: the folder holds a run and `resume` is off; or a run with other settings, each of which is named; or
+            it cannot be made.
+        InvalidCheckpoint: the record of the run's settings is damaged.
     """
     folder = Path(config.output)
-    held = folder / _CONFIG
+    held, has_state = folder / _CONFIG, (folder / _STATE).exists()
     if held.exists() and not resume:
         raise UsageError(f"{folder} already holds a run; add --resume to go on with it, or choose another --output")
-    if not held.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        held.write_text(json.dumps(config_as_dict(config), indent=1) + "\n", encoding="utf-8")
+    if not (held.exists() and has_state):
+        if has_state:
+            raise InvalidCheckpoint(f"{folder} holds the state of a run without its {_CONFIG}; choose another --output")
+        write_atomically(held, json.dumps(config_as_dict(config), indent=1) + "\n")
         return False
-    before, now = _flatten(json.loads(held.read_text(encoding="utf-8"))), _flatten(config_as_dict(config))
+    try:
+        before = _flatten(json.loads(held.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError) as error:
+        raise InvalidCheckpoint(f"{held} is damaged ({error}); choose another --output") from error
+    now = _flatten(config_as_dict(config))
     changed = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name not in _FREE]
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:5])
         raise UsageError(f"{folder} holds a run with other settings ({listed}); choose another --output")
-    return (folder / _STATE).exists()
+    return True
 
 
 def save_state(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, manifest_sha256: str
+    folder: Path,
+    model: torch.nn.Module,
+    *,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    manifest_sha256: str,
 ) -> None:
     """Write everything needed to go on, in one file that appears whole."""
     content = {
@@ -85,12 +100,15 @@ def save_state(
         "manifest_sha256": manifest_sha256,
     }
     partial = folder / f".{_STATE}.{os.getpid()}.part"
-    torch.save(content, partial)
-    partial.replace(folder / _STATE)
+    try:
+        torch.save(content, partial)
+        partial.replace(folder / _STATE)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_state(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, manifest_sha256: str
+    folder: Path, model: torch.nn.Module, *, optimizer: torch.optim.Optimizer, manifest_sha256: str
 ) -> Progress:
     """Take up a run: fills the network and the optimiser.
 
@@ -103,9 +121,10 @@ def load_state(
         content = torch.load(path, map_location="cpu", weights_only=True)
         same = content["manifest_sha256"] == manifest_sha256
         progress = Progress(**content["progress"])
-        model.load_state_dict(content["model"], strict=True)
-        optimizer.load_state_dict(content["optimizer"])
-    except (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        if same:
+            model.load_state_dict(content["model"], strict=True)
+            optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
         raise InvalidCheckpoint(f"{path} is damaged ({type(error).__name__}); start again in another folder") from error
     if not same:
         raise UsageError(f"the list of videos has changed since {path} was written; choose another --output")

@@ -54,7 +54,10 @@ def find_weights(source: str | Path) -> Path:
 
 
 def _download(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadFailed(f"cannot keep {path} ({error.strerror}); set FEWFRAMES_CACHE to another folder") from error
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     progress_bar = Progress(console=Console(stderr=True))  # standard output belongs to results
     try:
@@ -70,7 +73,9 @@ def _download(url: str, path: Path) -> None:
                 f"try again, or put the file at {path} and run again"
             )
         partial.replace(path)
-    except (urllib.error.URLError, OSError, HTTPException) as error:
+    except (OSError, ValueError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", error)
         raise DownloadFailed(f"cannot download {url} ({reason}); put the file at {path} and run again") from error
     finally:

@@ -28,7 +28,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch pickle (.pth, .pt, .pyth, .bin) as named tensors on the CPU.
 
     Pickles are read with `weights_only=True`; the state dict may sit under "model", "state_dict", "model_state" or
-    "module", and names may carry the "module." prefix of data-parallel training.
+    "module". Names may carry the "module." prefix of data-parallel training, which is taken off.
 
     Raises:
         UnsafePickle: the pickle holds more than tensors and plain containers.
@@ -38,7 +38,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise InvalidCheckpoint(f"no weights at {path}; expected a .safetensors or .pth file, or a checkpoint folder")
     if path.stat().st_size == 0:
         raise InvalidCheckpoint(f"{path} is empty (0 bytes); download or copy it again")
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    named = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    tensors = {name.removeprefix("module."): value for name, value in named.items()}
+    if len(tensors) != len(named):
+        raise InvalidCheckpoint(f'{path} holds a tensor twice, with and without the prefix "module."')
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InvalidCheckpoint(f"{path}: tensor {name!r} holds values that are not finite; the file is damaged")
@@ -90,10 +93,7 @@ def _state_dict_in(content: object, path: Path) -> dict[str, Tensor]:
     strays = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strays:
         raise InvalidCheckpoint(f"{path}: expected only tensors in the state dict, got also {', '.join(strays[:5])}")
-    tensors = {str(name).removeprefix("module."): value for name, value in content.items()}
-    if len(tensors) != len(content):
-        raise InvalidCheckpoint(f'{path} holds a tensor twice, with and without the prefix "module."')
-    return tensors
+    return {str(name): value for name, value in content.items()}
 
 
 def _first_sentence(error: BaseException) -> str:

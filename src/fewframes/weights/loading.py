@@ -99,7 +99,11 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
             f"{path}: unknown layout (tensors such as {', '.join(sorted(tensors)[:3]) or 'none'}); known: {known}"
         )
     translated = {layout.translate_name(name): tensor for name, tensor in tensors.items()}
-    plan = _plan(model, translated, old_grid=_grid_beside(path), encoder_only=layout is vit, new_head=new_head)
+    stated_grid = _grid_beside(path) if layout is own else None
+    old_grid = stated_grid or _guess_grid(translated.get(_SPACE), model.encoder.grid, square=layout is not own)
+    plan = _plan(model, translated, old_grid=old_grid, encoder_only=layout is vit, new_head=new_head)
+    if layout is own and stated_grid is None and len(set(model.encoder.grid)) > 1:
+        plan.notes.append(f"the file does not state its patch grid; taken to be {old_grid[0]}x{old_grid[1]}")
     if plan.wrong:
         problems = "; ".join(plan.wrong[:6]) + (f"; and {len(plan.wrong) - 6} more" if len(plan.wrong) > 6 else "")
         raise InvalidCheckpoint(
@@ -121,7 +125,7 @@ def _plan(
     model: Stam,
     source: dict[str, Tensor],
     *,
-    old_grid: tuple[int, int] | None,
+    old_grid: tuple[int, int],
     encoder_only: bool,
     new_head: bool,
 ) -> _Plan:
@@ -158,17 +162,14 @@ def _plan(
     return plan
 
 
-def _take(
-    plan: _Plan, name: str, value: Tensor, current: Tensor, *, model: Stam, old_grid: tuple[int, int] | None
-) -> None:
+def _take(plan: _Plan, name: str, value: Tensor, current: Tensor, *, model: Stam, old_grid: tuple[int, int]) -> None:
     """Take one tensor as it is, or interpolated if it is a table of positions of another size."""
     resized = None
-    if name == _SPACE and value.ndim == 3 and value.shape[2] == current.shape[2]:
-        side = math.isqrt(max(value.shape[1] - 1, 0))
-        grid = old_grid or (side, side)
-        if grid != model.encoder.grid and grid[0] * grid[1] == value.shape[1] - 1:
-            resized = resize_positions_in_space(value, grid, model.encoder.grid)
-    elif name == _TIME and value.ndim == 3 and value.shape[2] == current.shape[2] and value.shape != current.shape:
+    is_table = value.ndim == 3 and value.shape[0] == 1 and value.shape[2] == current.shape[2]
+    tokens, grid = (value.shape[1] if is_table else 0), model.encoder.grid
+    if name == _SPACE and old_grid != grid and old_grid[0] * old_grid[1] == tokens - 1 > 0:
+        resized = resize_positions_in_space(value, old_grid, grid)
+    elif name == _TIME and 1 < tokens != current.shape[1]:
         resized = resize_positions_in_time(value, current.shape[1] - 1)
     if resized is not None:
         plan.resized.append(f"{name}: {_shape(value)} -> {_shape(resized)}")
@@ -208,6 +209,19 @@ def _grid_beside(path: Path) -> tuple[int, int] | None:
         return height // config["patch_size"], width // config["patch_size"]
     except (OSError, LookupError, TypeError, ValueError, ArithmeticError):
         return None
+
+
+def _guess_grid(positions: Tensor | None, new_grid: tuple[int, int], *, square: bool) -> tuple[int, int]:
+    """The patch grid of a file that does not state it.
+
+    Published ViTs saw square images. One of our own networks may have seen any: it is taken to have the model's own
+    grid if that fits.
+    """
+    patches = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 0
+    if not square and patches == new_grid[0] * new_grid[1]:
+        return new_grid
+    side = math.isqrt(max(patches, 0))
+    return side, side
 
 
 def _shape(tensor: Tensor) -> str:

@@ -1,0 +1,75 @@
+"""The records: what they refuse, and that they do not change."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from fewframes import records
+from fewframes.errors import UsageError
+from fewframes.records import Failure, Frames, Preprocess, Sampling, Scores, VideoInfo
+
+
+@pytest.mark.parametrize("frames", [0, -3])
+def test_sampling_needs_a_frame(frames: int) -> None:
+    with pytest.raises(UsageError, match=rf"sampling\.num_frames is {frames}; expected at least 1"):
+        Sampling("uniform", frames)
+
+
+def test_only_official_sampling_has_a_rate() -> None:
+    assert Sampling("official", 16, 1.6).frames_per_second == 1.6
+    with pytest.raises(UsageError, match='frames_per_second belongs to rule "official", and to no other'):
+        Sampling("uniform", 16, 1.6)
+    with pytest.raises(UsageError, match='frames_per_second belongs to rule "official"'):
+        Sampling("official", 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"crop": (0, 7)}, r"preprocess\.crop is \(0, 7\); expected two sizes of at least 1 pixel"),
+        ({"crop": (7, -1)}, r"preprocess\.crop is \(7, -1\)"),
+        ({"resize_short": 12}, r"preprocess\.resize_short is 12 but the crop is \(11, 13\); the short side must be"),
+        ({"std": (1.0, 0.0, 1.0)}, r"preprocess\.std is \(1\.0, 0\.0, 1\.0\); expected values above 0"),
+        ({"std": (1.0, 1.0, -1.0)}, r"preprocess\.std"),
+    ],
+)
+def test_a_transform_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Preprocess(**{"crop": (11, 13), "resize_short": 17, **arguments})
+
+
+def test_transforms_at_their_limits() -> None:
+    assert Preprocess((11, 13), 13).resize_short == 13
+    assert Preprocess((11, 13), None).mean == (0.0, 0.0, 0.0)
+    assert Preprocess((1, 1), 1).std == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name in records.__all__ if name != "SamplingRule"])
+def test_records_are_frozen(name: str) -> None:
+    kind = getattr(records, name)
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    assert kind.__doc__ is not None
+    for field in dataclasses.fields(kind):
+        assert f"        {field.name}: " in kind.__doc__, f"{name}.{field.name} is not described"
+
+
+def test_a_field_cannot_be_set() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Sampling("uniform", 3).num_frames = 5  # type: ignore[misc]
+
+
+def test_records_compare_by_value_but_frames_by_identity() -> None:
+    assert Failure("a", "b") == Failure("a", "b")
+    assert hash(Sampling("uniform", 3)) == hash(Sampling("uniform", 3))
+    assert Scores(3, 1.0, 2.0, 3.0) != Scores(3, 1.0, 2.0, 4.0)
+    info = VideoInfo("a", 3, 2.0, 1.5, 11, 13, "h264", False, 0)
+    assert dataclasses.replace(info, path="a") == info
+    pixels, seconds = torch.zeros(1, 3, 2, 5), torch.zeros(1)
+    frames = Frames(pixels, seconds, (0,))
+    assert frames == frames
+    assert frames != Frames(pixels, seconds, (0,))
