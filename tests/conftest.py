@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ("tests.helpers.tiny",)
+pytest_plugins = ("tests.helpers.tiny", "tests.helpers.command")
 
 ROOT = Path(__file__).resolve().parents[1]
 

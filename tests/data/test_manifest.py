@@ -117,6 +117,16 @@ def test_folder_with_splits(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "other").labels == ("test", "walk")
 
 
+def test_linked_folders_are_entered(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/a.mp4", "elsewhere/deep/b.mp4", "set/y/c.mp4")
+    (tmp_path / "set" / "x").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "up").symlink_to("..")
+    (tmp_path / "set" / "y" / "lost.mp4").symlink_to("nowhere.mp4")
+    found = [str(video.path.relative_to(tmp_path / "set")) for video in read_manifest(tmp_path / "set").videos]
+    assert found == ["x/a.mp4", "x/deep/b.mp4", "y/c.mp4", "y/lost.mp4"], "no circles, and nothing is lost silently"
+
+
 def test_a_list_inside_a_folder_is_taken(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.mp4", "y/b.mp4")
     listed(tmp_path, "path,label\nx/a.mp4,one\n", "manifest.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from torch import Tensor
 from fewframes.training.config import DataConfig, ModelConfig, OptimConfig, TrainConfig
 from fewframes.training.loop import TrainResult, train
 from fewframes.video.synthetic import synthesize
+
+# The networks here are so small that a second thread only waits, and on a busy machine waits a hundred times longer
+# than it works. The variable says the same to processes that tests start.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 NUM_TRAIN, NUM_TEST, CLASSES = 16, 8, ("fall", "move_left", "move_right", "rise")
 # The release's aggregator, with dropout, on 3 frames of 16 x 16 pixels.

@@ -84,16 +84,15 @@ def run(arguments: Sequence[str], program: str) -> int:
 
 def _expand(names: Sequence[str]) -> Iterator[str]:
     """Files and addresses as they are named, the videos in folders but hidden ones, and what patterns match, sorted."""
-    from fewframes.data.manifest import VIDEO_SUFFIXES
+    from fewframes.data.manifest import VIDEO_SUFFIXES, visible_files
 
     for name in names:
         path = Path(name)
         if path.is_dir():
-            found = sorted(each for each in path.rglob("*") if each.suffix.lower() in VIDEO_SUFFIXES and each.is_file())
-            visible = [each for each in found if not any(part.startswith(".") for part in each.relative_to(path).parts)]
-            if not visible:
+            found = [file for file in visible_files(path) if file.suffix.lower() in VIDEO_SUFFIXES]
+            if not found:
                 raise UsageError(f"no videos in the folder {name}; name a file, or a folder that holds some")
-            yield from map(str, visible)
+            yield from map(str, found)
         elif not path.exists() and glob.has_magic(name):
             matches = sorted(glob.glob(name, recursive=True))
             if not matches:

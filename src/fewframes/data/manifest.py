@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fewframes.errors import InvalidManifest, UnknownName, UsageError
 
-__all__ = ["VIDEO_SUFFIXES", "Manifest", "Video", "hold_out", "read_manifest"]
+__all__ = ["VIDEO_SUFFIXES", "Manifest", "Video", "hold_out", "read_manifest", "visible_files"]
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset((
@@ -146,6 +147,18 @@ def hold_out(manifest: Manifest, fraction: float, seed: int) -> tuple[Manifest, 
     )
 
 
+def visible_files(root: Path) -> list[Path]:
+    """All files below a folder, sorted; linked folders are entered, hidden files and folders are not."""
+    found: list[Path] = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        if os.path.realpath(folder) in map(os.path.realpath, Path(folder).absolute().parents):
+            folders.clear()  # a link to a folder that it lies in
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
 def _read_csv(path: Path, split_column: str) -> Manifest:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -194,12 +207,9 @@ def _check_header(path: Path, header: list[str], split_column: str) -> None:
 def _read_folder(root: Path) -> Manifest:
     top = [each for each in sorted(root.iterdir()) if each.is_dir() and not each.name.startswith(".")]
     with_splits = bool(top) and all(each.name in _SPLIT_FOLDERS for each in top)
-    videos, others = [], 0
-    for file in sorted(root.rglob("*")):
+    depth, videos, others = 2 if with_splits else 1, [], 0
+    for file in visible_files(root):
         inside = file.relative_to(root).parts
-        if not file.is_file() or any(part.startswith(".") for part in inside):
-            continue
-        depth = 2 if with_splits else 1
         if file.suffix.lower() not in VIDEO_SUFFIXES or len(inside) <= depth:
             others += 1
             continue
