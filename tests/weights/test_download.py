@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +22,15 @@ from fewframes.weights.download import cache_folder, find_weights
 from fewframes.weights.files import sha256_of
 from tests.weights.release import TINY, release_tensors
 
-CONTENT = bytes(range(251)) * 9001  # 2.26 MB: more than two chunks, not a multiple of one
+
+def _weights_file() -> bytes:
+    """A PyTorch file of 2.26 MB: more than two chunks, not a multiple of one."""
+    file = io.BytesIO()
+    torch.save({"model": {"x": torch.arange(565_001, dtype=torch.float32)}}, file)
+    return file.getvalue()
+
+
+CONTENT = _weights_file()
 
 
 class Server(ThreadingHTTPServer):
@@ -200,3 +209,13 @@ def test_from_a_name_to_a_classifier(
     assert torch.equal(classifier.model.head.weight, release_tensors(TINY)["head.weight"])
     assert classifier.info.provenance["weights"] == str(cache / "good.pth")
     assert classifier.info.labels[12] == "class 12"
+
+
+def test_a_page_that_says_sorry_with_status_200_is_not_kept(
+    server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.content = b"<!DOCTYPE html><title>Sign in</title>"
+    publish(monkeypatch, address(server, "good.pth"))
+    with pytest.raises(DownloadFailed, match=r"holds no weights .* get the file elsewhere"):
+        find_weights("stam_16")
+    assert list(cache.iterdir()) == []

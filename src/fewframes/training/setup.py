@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 from dataclasses import dataclass, replace
@@ -215,6 +216,8 @@ def training_clips(config: TrainConfig, data: TrainData, info: CheckpointInfo, *
 
 
 def _open_fabric(config: TrainConfig) -> Fabric:
+    # It announces the precision that was asked for; warnings still come through.
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.precision == "bfloat16" else "32-true"
     try:
         return Fabric(accelerator=config.device, devices=1, precision=precision)

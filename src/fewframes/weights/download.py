@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from fewframes.catalog import CATALOG, card_of
 from fewframes.errors import DownloadFailed, InvalidCheckpoint, UsageError
-from fewframes.weights.files import sha256_of
+from fewframes.weights.files import read_tensors, sha256_of
 
 __all__ = ["cache_folder", "find_weights"]
 
@@ -30,8 +30,8 @@ def cache_folder() -> Path:
 def find_weights(source: str | Path) -> Path:
     """A path as it is, or the published weights of a catalogue name, downloaded once and kept.
 
-    A download is complete when its length is what the server stated; its SHA-256 is then written beside it, and checked
-    whenever the file is used again.
+    A download is complete when its length is what the server stated and it holds tensors; its SHA-256 is then written
+    beside it, and checked whenever the file is used again.
 
     Raises:
         DownloadFailed: no network, or the server does not have the file; says where to put it by hand.
@@ -72,6 +72,7 @@ def _download(url: str, path: Path) -> None:
                 f"{url} ended after {partial.stat().st_size} of {stated} bytes; "
                 f"try again, or put the file at {path} and run again"
             )
+        _check_content(url, partial)
         partial.replace(path)
     except (OSError, ValueError, HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -80,3 +81,11 @@ def _download(url: str, path: Path) -> None:
         raise DownloadFailed(f"cannot download {url} ({reason}); put the file at {path} and run again") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _check_content(url: str, partial: Path) -> None:
+    """Raise if what came is no weights file, such as a page that says sorry with status 200."""
+    try:
+        read_tensors(partial)
+    except InvalidCheckpoint as error:
+        raise DownloadFailed(f"what {url} sent holds no weights ({error}); get the file elsewhere") from error
