@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Times are never tested: a busy machine must not fail a property.
+settings.register_profile("fewframes", deadline=None)
+settings.load_profile("fewframes")
 
 pytest_plugins = ("tests.helpers.tiny", "tests.helpers.command")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from fewframes.errors import UsageError
 from fewframes.records import Failure, Prediction
-from fewframes.report.tables import evaluation_summary, failure_table, prediction_table, render_text
+from fewframes.report.tables import attention_table, evaluation_summary, failure_table, prediction_table, render_text
 from fewframes.report.text import decoded_line, headline
 
 from .samples import make_report
@@ -51,6 +54,19 @@ def test_predictions() -> None:
     assert wave.split() == ["a[b].mp4", "wave", "91.2", "%", "0.0,", "1.3"]
     assert any("0.0, 0.5, 1.0 … 7.5 (16 frames)" in line for line in lines)
     assert sum("a[b].mp4" in line for line in lines) == 1
+
+
+def test_attention_is_drawn_frame_by_frame() -> None:
+    asked = Prediction("a.mp4", ("wave",), (1.0,), (2, 7, 12), (0.1, 0.35, 0.6), (0.0,), (0.2, 0.6, 0.2))
+    lines = render_text(attention_table(asked)).splitlines()
+    assert [line.split()[:4] for line in lines if "%" in line] == [
+        ["2", "0.10", "20.0", "%"],
+        ["7", "0.35", "60.0", "%"],
+        ["12", "0.60", "20.0", "%"],
+    ]
+    assert [line.count("█") for line in lines if "%" in line] == [10, 30, 10]
+    with pytest.raises(UsageError, match="predict with attention=True"):
+        attention_table(Prediction("a.mp4", ("wave",), (1.0,), (2,), (0.1,), (0.0,)))
 
 
 def test_escape_codes_in_paths_do_not_reach_the_terminal() -> None:

@@ -36,7 +36,7 @@ def run(arguments: Sequence[str], program: str) -> int:
     options = parse(Options, arguments, program)
 
     from fewframes.demo import run_demo
-    from fewframes.report.tables import prediction_table
+    from fewframes.report.tables import attention_table, prediction_table
 
     result = run_demo(
         options.output,
@@ -48,6 +48,7 @@ def run(arguments: Sequence[str], program: str) -> int:
     )
     if not options.json:
         show(prediction_table([result.prediction]))
+        show(attention_table(result.prediction))
         line(
             f"STAM {result.stam_top1:.1f} %, mean pooling {result.mean_top1:.1f} % of {result.num_videos} unseen videos"
         )

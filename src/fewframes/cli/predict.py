@@ -53,7 +53,7 @@ def run(arguments: Sequence[str], program: str) -> int:
     from fewframes.progress import track
     from fewframes.records import Failure
     from fewframes.report.serial import to_json
-    from fewframes.report.tables import failure_table, prediction_table
+    from fewframes.report.tables import attention_table, failure_table, prediction_table
 
     paths = list(_expand(options.videos))
     classifier = load_classifier(options.model, weights=options.weights, options=options.options, device=options.device)
@@ -75,6 +75,8 @@ def run(arguments: Sequence[str], program: str) -> int:
         )
     elif predictions:
         show(prediction_table(predictions))
+        for prediction in predictions if options.attention else ():
+            show(attention_table(prediction))
     if len(failures) > 5 and not options.json:
         show(failure_table(failures))
     for failure in failures[:5]:

@@ -10,10 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fewframes.errors import UsageError
 from fewframes.records import EvaluationReport, Failure, Prediction
 from fewframes.report.text import class_rows, clean, decoded_line, headline, percent, plural, top_confusions
 
-__all__ = ["evaluation_summary", "failure_table", "prediction_table", "render_text"]
+__all__ = ["attention_table", "evaluation_summary", "failure_table", "prediction_table", "render_text"]
+
+_BAR_WIDTH = 30
 
 
 def evaluation_summary(report: EvaluationReport, *, num_classes: int = 5, max_failures: int = 10) -> Group:
@@ -74,6 +77,23 @@ def prediction_table(predictions: Iterable[Prediction]) -> Table:
                 Text(_seconds_text(prediction.frame_seconds) if first else "", style="dim"),
                 end_section=rank == len(prediction.labels) - 1,
             )
+    return table
+
+
+def attention_table(prediction: Prediction) -> Table:
+    """One row for each frame the model looked at: its number, its seconds, its share of the attention, and a bar.
+
+    Raises:
+        UsageError: the prediction was made without attention.
+    """
+    shares = prediction.frame_attention
+    if not shares:
+        raise UsageError(f"no attention in the prediction for {prediction.path}; predict with attention=True")
+    table = _table(None, ">frame", ">seconds", ">attention", clean(prediction.path))
+    rows = zip(prediction.frame_indices, prediction.frame_seconds, shares, strict=True)
+    for index, seconds, share in rows:
+        bar = "█" * max(round(_BAR_WIDTH * share / max(shares)), 1)
+        table.add_row(str(index), f"{seconds:.2f}", percent(100 * share), Text(bar, style="blue"))
     return table
 
 
