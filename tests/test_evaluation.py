@@ -101,7 +101,7 @@ def test_every_failure_is_named_in_order(classifier: Classifier, damaged: Manife
     report = evaluate(classifier, damaged)
     assert [Path(failure.path).name for failure in report.failures] == ["text.mp4", "absent.mp4", "empty.mp4"]
     reasons = [failure.reason for failure in report.failures]
-    assert reasons[1] == "no such file"
+    assert reasons[1] == "no such file; check the path"
     assert reasons[2].startswith("the file is empty")
     assert all(reason and "\n" not in reason for reason in reasons)
     assert [row.path for row in report.videos] == [str(video.path) for video in damaged.videos]

@@ -138,4 +138,4 @@ def test_a_cache_leaves_unreadable_videos_to_the_clips(paths: list[Path], tmp_pa
     absent = tmp_path / "absent.mp4"
     cache = FrameCache([paths[0], absent], 10, workers=2, progress=False)
     failure = clips_of([paths[0], absent], cache=cache)[0, 1]
-    assert failure == Failure(str(absent), "no such file")
+    assert failure == Failure(str(absent), "no such file; check the path")

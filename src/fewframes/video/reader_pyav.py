@@ -137,7 +137,7 @@ class PyavBackend:
         videos = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
         if not videos:
             kinds = " and ".join(sorted({s.type for s in self._container.streams}))
-            raise self._unreadable(f"it has no video track, only {kinds or 'an empty header'}")
+            raise self._unreadable(f"it has no video track, only {kinds or 'an empty header'}; name a video")
         for stream in self._container.streams:
             if stream is not videos[0]:
                 stream.discard = Discard.all
@@ -374,5 +374,5 @@ def _reason(error: Exception, header: bytes) -> str:
             return _ENCRYPTED
         if header[4:8] == b"ftyp":
             return f"its index (moov box) is missing or damaged, the file was probably cut short; {_REMEDY}"
-        return "it is not a video file, or its beginning is damaged"
+        return f"it is not a video file, or its beginning is damaged; name a video, or {_REMEDY}"
     return str(getattr(error, "strerror", None) or error)

@@ -101,7 +101,7 @@ def _from_path(path: str) -> Source:
         with open(path, "rb") as file:
             found = _from_file(file, path)
     except FileNotFoundError as error:
-        raise UnreadableVideo(path, "no such file") from error
+        raise UnreadableVideo(path, "no such file; check the path") from error
     except PermissionError as error:
         raise UnreadableVideo(path, "permission denied") from error
     except (OSError, ValueError) as error:
