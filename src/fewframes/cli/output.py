@@ -11,6 +11,8 @@ __all__ = ["error_line", "json_document", "line", "note_line", "parse", "show"]
 
 T = TypeVar("T")
 
+_PIPE_WIDTH = 240
+
 
 def line(text: str) -> None:
     """A line on standard output."""
@@ -35,10 +37,13 @@ def json_document(value: object, *, indent: int | None = 1) -> None:
 
 
 def show(renderable: object) -> None:
-    """A rich table or text on standard output."""
+    """A rich table or text on standard output; wide where no terminal limits it, so that paths stay whole."""
     from rich.console import Console
 
-    Console(highlight=False).print(renderable)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPE_WIDTH)
+    console.print(renderable)
 
 
 def parse(kind: type[T], arguments: Sequence[str], program: str, *, default: T | None = None) -> T:
