@@ -13,7 +13,8 @@ from fewframes.errors import UsageError
 from fewframes.metrics import top_k as best_classes
 from fewframes.models.stam import Stam
 from fewframes.records import Prediction, Sampling
-from fewframes.video.clip import Source, load_clip
+from fewframes.video.clip import load_clip
+from fewframes.video.source import VideoSource
 from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
 from fewframes.weights.loading import LoadReport, load_weights
@@ -110,7 +111,7 @@ class Classifier:
         info = replace(self.info, sampling=sampling)
         return Classifier(self.model, info, device=self.device, load_report=self.load_report)
 
-    def predict(self, source: Source, *, top_k: int = 5, attention: bool = False) -> Prediction:
+    def predict(self, source: VideoSource, *, top_k: int = 5, attention: bool = False) -> Prediction:
         """Classify one video.
 
         Args:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from fewframes.cli.output import json_document, parse, show
+from fewframes.cli.output import json_document, parse, show_facts
 
 __all__ = ["Options", "diagnose", "run"]
 
@@ -31,15 +31,12 @@ def run(arguments: Sequence[str], program: str) -> int:
     if options.json:
         json_document(facts)
     else:
-        from rich.table import Table
-
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in facts.items():
-            table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        show(table)
+        show_facts({name: _text(value) for name, value in facts.items()})
     return 1 if facts["problems"] else 0
+
+
+def _text(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def diagnose() -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from fewframes.cli.output import json_document, parse, show
+from fewframes.cli.output import json_document, parse, show_facts
 
 if TYPE_CHECKING:
     from fewframes.catalog import ModelCard
@@ -45,14 +45,10 @@ def run(arguments: Sequence[str], program: str) -> int:
         json_document(facts)
         return 0
 
-    from rich.table import Table
+    from fewframes.report.serial import flatten
 
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in _flat(facts).items():
-        table.add_row(name.replace("_", " "), value)
-    show(table)
+    known = {name: value for name, value in flatten(facts).items() if value not in ("", None, {})}
+    show_facts({name.replace("_", " "): _text(value) for name, value in known.items()})
     return 0
 
 
@@ -106,13 +102,7 @@ def _shape_and_cost(config: StamConfig) -> dict[str, Any]:
     }
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    rows: dict[str, str] = {}
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            rows |= _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            rows[prefix + name] = ", ".join(map(str, value))
-        elif value not in ("", None):
-            rows[prefix + name] = f"{value:,}" if isinstance(value, int) else str(value)
-    return rows
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

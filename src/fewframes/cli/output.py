@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-__all__ = ["error_line", "json_document", "line", "note_line", "parse", "show"]
+__all__ = ["error_line", "json_document", "line", "note_line", "parse", "show", "show_facts"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,18 @@ def show(renderable: object) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPE_WIDTH)
     console.print(renderable)
+
+
+def show_facts(facts: Mapping[str, str]) -> None:
+    """Names and what is known of each, one a line, on standard output."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in facts.items():
+        table.add_row(name, text)
+    show(table)
 
 
 def parse(kind: type[T], arguments: Sequence[str], program: str, *, default: T | None = None) -> T:

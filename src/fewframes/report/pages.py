@@ -19,6 +19,7 @@ from fewframes.report.plots import (
     confusion_matrix,
     score_histogram,
 )
+from fewframes.report.serial import flatten
 from fewframes.report.strips import FrameStrip, draw_strip
 from fewframes.report.text import (
     accuracy_interval,
@@ -321,7 +322,9 @@ def _training_parts(logs: Mapping[str, TrainingLog], reports: Mapping[str, Evalu
 
 def _settings_table(reports: Mapping[str, EvaluationReport]) -> str:
     """All settings, one column a model; rows in which models differ are marked."""
-    flat = [_flat(report.protocol) for report in reports.values()]
+    flat = [
+        {name: _value_text(value) for name, value in flatten(report.protocol).items()} for report in reports.values()
+    ]
     keys = list(dict.fromkeys(key for each in flat for key in each))
     rows = [[key, *(each.get(key, _NOT_KNOWN) for each in flat)] for key in keys]
     marked = frozenset(number for number, row in enumerate(rows) if len(set(row[1:])) > 1)
@@ -332,17 +335,6 @@ def _settings_table(reports: Mapping[str, EvaluationReport]) -> str:
     if marked:
         caption += "; a dot marks what differs"
     return data_table(["setting", *names], rows, caption=caption, marked=marked)
-
-
-def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested settings as dotted names with their values as text."""
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = _value_text(value)
-    return flat
 
 
 def _value_text(value: object) -> str:

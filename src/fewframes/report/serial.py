@@ -14,7 +14,15 @@ from typing import Any
 from fewframes.errors import UsageError
 from fewframes.records import EvaluationReport, Failure, Prediction, Scores, VideoResult
 
-__all__ = ["from_json", "read_report", "to_json", "write_atomically", "write_json"]
+__all__ = ["flatten", "from_json", "read_report", "to_json", "write_atomically", "write_json"]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted names: {"a": {"b": 1}} -> {"a.b": 1}. An empty mapping stays a value."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {prefix + name: value}
+    return flat
 
 
 def to_json(record: EvaluationReport | Prediction) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fewframes.errors import InvalidCheckpoint, UsageError
-from fewframes.report.serial import write_atomically
+from fewframes.report.serial import flatten, write_atomically
 from fewframes.training.config import TrainConfig
 
 __all__ = ["Progress", "config_as_dict", "load_state", "prepare_output", "save_state"]
@@ -73,10 +73,10 @@ def prepare_output(config: TrainConfig, *, resume: bool) -> bool:
         write_atomically(held, json.dumps(config_as_dict(config), indent=1) + "\n")
         return False
     try:
-        before = _flatten(json.loads(held.read_text(encoding="utf-8")))
+        before = flatten(json.loads(held.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
         raise InvalidCheckpoint(f"{held} is damaged ({error}); choose another --output") from error
-    now = _flatten(config_as_dict(config))
+    now = flatten(config_as_dict(config))
     changed = [name for name in sorted(before | now) if before.get(name) != now.get(name) and name not in _FREE]
     if changed:
         listed = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in changed[:5])
@@ -129,13 +129,3 @@ def load_state(
     if not same:
         raise UsageError(f"the list of videos has changed since {path} was written; choose another --output")
     return progress
-
-
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

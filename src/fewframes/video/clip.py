@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
-from typing import BinaryIO
 
 from torch import Tensor
 
 from fewframes.records import Frames, Preprocess, Sampling
 from fewframes.video.reader import open_video
 from fewframes.video.sampling import sample_indices
+from fewframes.video.source import VideoSource
 from fewframes.video.transforms import preprocess
 
-__all__ = ["Source", "load_clip", "load_frames"]
-
-Source = str | Path | bytes | BinaryIO
+__all__ = ["load_clip", "load_frames"]
 
 
-def load_frames(source: Source, sampling: Sampling, rng: random.Random | None = None) -> Frames:
+def load_frames(source: VideoSource, sampling: Sampling, rng: random.Random | None = None) -> Frames:
     """Open a video, choose frames by a rule, and decode just those.
 
     Args:
@@ -33,7 +30,7 @@ def load_frames(source: Source, sampling: Sampling, rng: random.Random | None = 
         return reader.frames_at(sample_indices(sampling, reader.info, rng))
 
 
-def load_clip(source: Source, sampling: Sampling, spec: Preprocess) -> tuple[Tensor, Frames]:
+def load_clip(source: VideoSource, sampling: Sampling, spec: Preprocess) -> tuple[Tensor, Frames]:
     """A model's input for one video, as used by prediction, evaluation and validation alike.
 
     Returns:

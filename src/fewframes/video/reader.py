@@ -5,9 +5,8 @@ from __future__ import annotations
 import bisect
 import operator
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ import torch
 from fewframes.errors import UsageError
 from fewframes.records import Frames, VideoInfo
 from fewframes.video.reader_pyav import PyavBackend
-from fewframes.video.source import resolve_source
+from fewframes.video.source import VideoSource, resolve_source
 
 __all__ = ["DEFAULT_MAX_PIXELS", "Backend", "VideoReader", "open_video"]
 
@@ -142,7 +141,7 @@ class VideoReader:
         return self._backend
 
 
-def open_video(source: str | Path | bytes | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> VideoReader:
+def open_video(source: VideoSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> VideoReader:
     """Open a video and find out exactly which frames it shows.
 
     All packets are listed once and one frame is decoded; the whole video is decoded here only where its packets do

@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 from fewframes.errors import UnreadableVideo, UsageError
 
-__all__ = ["Source", "promised_bytes", "resolve_source"]
+__all__ = ["Source", "VideoSource", "promised_bytes", "resolve_source"]
+
+# What a caller may name as a video.
+VideoSource = str | Path | bytes | BinaryIO
 
 _HEADER_BYTES = 4096
 _MATROSKA_HEADER, _MATROSKA_SEGMENT = 0x1A45DFA3, 0x18538067
@@ -34,7 +37,7 @@ class Source:
     missing_bytes: int
 
 
-def resolve_source(source: str | Path | bytes | BinaryIO) -> Source:
+def resolve_source(source: VideoSource) -> Source:
     """Find out what can be opened, without decoding anything.
 
     Raises:

@@ -20,10 +20,10 @@ from fewframes.models.stam import StamConfig
 from fewframes.records import Preprocess, Sampling
 from fewframes.weights.files import read_tensors, sha256_of
 
-__all__ = ["CheckpointInfo", "load_checkpoint", "save_checkpoint"]
+__all__ = ["INFO_NAME", "WEIGHTS_NAME", "CheckpointInfo", "load_checkpoint", "save_checkpoint"]
 
 _FORMAT = 1
-_WEIGHTS, _INFO = "weights.safetensors", "model.json"
+WEIGHTS_NAME, INFO_NAME = "weights.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def save_checkpoint(folder: str | Path, model: nn.Module, info: CheckpointInfo) 
         UsageError: the place is taken by something that is no checkpoint.
     """
     folder = Path(folder).absolute()
-    if folder.exists() and not (folder / _INFO).is_file() and not (folder.is_dir() and _is_empty(folder)):
+    if folder.exists() and not (folder / INFO_NAME).is_file() and not (folder.is_dir() and _is_empty(folder)):
         raise UsageError(f"{folder} exists and is no checkpoint, so it is not replaced; choose another place")
     fresh, stale = (folder.with_name(f".{folder.name}.{os.getpid()}.{age}") for age in ("new", "old"))
     try:
@@ -98,12 +98,13 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointInfo]:
     """
     folder = Path(folder)
     info, stated_sha256 = _read_info(folder)
-    tensors = read_tensors(folder / _WEIGHTS)
+    tensors = read_tensors(folder / WEIGHTS_NAME)
     model = build_from_config(info.config)
     _check_fit(folder, model, {name: tuple(value.shape) for name, value in tensors.items()})
-    if sha256_of(folder / _WEIGHTS) != stated_sha256:
+    if sha256_of(folder / WEIGHTS_NAME) != stated_sha256:
         raise InvalidCheckpoint(
-            f"{folder / _WEIGHTS} is not the file that {_INFO} was written for (SHA-256 differs); copy the folder again"
+            f"{folder / WEIGHTS_NAME} is not the file that {INFO_NAME} was written for (SHA-256 differs); "
+            "copy the folder again"
         )
     model.load_state_dict(tensors, strict=True)
     return model.eval(), info
@@ -112,14 +113,14 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointInfo]:
 def _write(folder: Path, model: nn.Module, info: CheckpointInfo) -> None:
     folder.mkdir(parents=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, folder / _WEIGHTS)
+    save_file(tensors, folder / WEIGHTS_NAME)
     content = {
         "format": _FORMAT,
         "architecture": "stam",
         **dataclasses.asdict(info),
-        "weights_sha256": sha256_of(folder / _WEIGHTS),
+        "weights_sha256": sha256_of(folder / WEIGHTS_NAME),
     }
-    (folder / _INFO).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / INFO_NAME).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _is_empty(folder: Path) -> bool:
@@ -127,9 +128,9 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:
-    path = folder / _INFO
+    path = folder / INFO_NAME
     if not path.is_file():
-        raise InvalidCheckpoint(f"{folder} is no checkpoint: it has no {_INFO}; name a folder that training wrote")
+        raise InvalidCheckpoint(f"{folder} is no checkpoint: it has no {INFO_NAME}; name a folder that training wrote")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") != _FORMAT or content.pop("architecture") != "stam":
@@ -165,4 +166,4 @@ def _check_fit(folder: Path, model: nn.Module, shapes: dict[str, tuple[int, ...]
     ]
     if problems:
         more = f"; and {len(problems) - 6} more" if len(problems) > 6 else ""
-        raise InvalidCheckpoint(f"{folder / _WEIGHTS} does not fit {_INFO}: {'; '.join(problems[:6])}{more}")
+        raise InvalidCheckpoint(f"{folder / WEIGHTS_NAME} does not fit {INFO_NAME}: {'; '.join(problems[:6])}{more}")
