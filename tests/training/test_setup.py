@@ -121,6 +121,27 @@ def test_starting_from_the_same_classes_keeps_the_head(tiny_videos: Path, tiny_r
     assert info.provenance["started_from"] == report.summary()
 
 
+def test_starting_weights_named_by_their_file_are_the_same_checkpoint(
+    tiny_videos: Path, tiny_run: TrainResult, tmp_path: Path
+) -> None:
+    model, info = load_checkpoint(tiny_run.last)
+    preprocess = dataclasses.replace(info.preprocess, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), channel_order="bgr")
+    save_checkpoint(tmp_path / "start", model, dataclasses.replace(info, preprocess=preprocess))
+    start = {"init_from": str(tmp_path / "start" / "weights.safetensors")}
+    _, found, report = build(tiny_config(tiny_videos, "run", model=start))
+    assert found.preprocess == preprocess
+    assert report is not None
+    assert report.newly_initialised == (), "the same classes: the head stays"
+
+
+def test_a_finished_run_reads_no_videos_ahead(tiny_videos: Path) -> None:
+    config = tiny_config(tiny_videos, "run", data={"cache_frames": 4})
+    data = setup.read_data(config)
+    _, info, _ = setup.build(config, data)
+    assert setup.training_clips(config, data, info, show=False, finished=True).cache is None
+    assert setup.training_clips(config, data, info, show=False).cache is not None
+
+
 def test_starting_from_other_classes_frames_and_sizes(tiny_videos: Path, tiny_run: TrainResult, tmp_path: Path) -> None:
     rows = [f"videos/{label}_{n}.mp4,{label}2" for label in CLASSES for n in range(4)]
     (tmp_path / "videos").mkdir()

@@ -18,11 +18,11 @@ from fewframes.catalog import adapted_card, build_from_config, official_labels, 
 from fewframes.data.dataset import FrameCache, TrainingClips, View
 from fewframes.data.manifest import Manifest, hold_out, read_manifest
 from fewframes.errors import InvalidManifest, UsageError
-from fewframes.records import Preprocess, Sampling
+from fewframes.records import Sampling
 from fewframes.training.config import TrainConfig
 from fewframes.training.optim import build_optimizer
 from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output
-from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
+from fewframes.weights.checkpoint import INFO_NAME, WEIGHTS_NAME, CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
 from fewframes.weights.loading import LoadReport, load_weights
 
@@ -122,7 +122,7 @@ def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progre
         network=network,
         optimizer=optimizer,
         fabric=fabric,
-        clips=training_clips(config, data, info, show=show),
+        clips=training_clips(config, data, info, show=show, finished=progress.epoch >= config.optim.epochs),
         notes=(*notes, *(f"note: {note}" for note in data.notes)),
     )
     return run, progress
@@ -174,8 +174,12 @@ def build(config: TrainConfig, data: TrainData) -> tuple[nn.Module, CheckpointIn
     preprocess, report = card.preprocess, None
     if config.model.init_from:
         source = find_weights(config.model.init_from)
-        preprocess = _preprocess_of(source, preprocess)
-        report = load_weights(model, source, new_head=_labels_of(source) != data.labels)
+        theirs = _record_of(source)
+        if theirs is not None:  # sizes stay the new ones
+            values = theirs.preprocess
+            preprocess = replace(preprocess, mean=values.mean, std=values.std, channel_order=values.channel_order)
+        labels = theirs.labels if theirs is not None else official_labels("kinetics400")
+        report = load_weights(model, source, new_head=labels != data.labels)
     if config.model.mean is not None or config.model.std is not None:
         preprocess = replace(
             preprocess, mean=config.model.mean or preprocess.mean, std=config.model.std or preprocess.std
@@ -200,8 +204,10 @@ def build(config: TrainConfig, data: TrainData) -> tuple[nn.Module, CheckpointIn
     return model, info, report
 
 
-def training_clips(config: TrainConfig, data: TrainData, info: CheckpointInfo, *, show: bool) -> TrainingClips:
-    """The random views to learn from; fills the memory cache if the config asks for one."""
+def training_clips(
+    config: TrainConfig, data: TrainData, info: CheckpointInfo, *, show: bool, finished: bool = False
+) -> TrainingClips:
+    """The random views to learn from; fills the memory cache if the config asks for one and the run is not finished."""
     view = View(
         sampling=Sampling("random_in_segment" if config.augment.random_frames else "uniform", info.config.num_frames),
         preprocess=info.preprocess,
@@ -210,7 +216,7 @@ def training_clips(config: TrainConfig, data: TrainData, info: CheckpointInfo, *
     )
     paths = [video.path for video in data.train.videos]
     cache = None
-    if config.data.cache_frames:
+    if config.data.cache_frames and not finished:
         cache = FrameCache(paths, config.data.cache_frames, workers=config.data.workers, progress=show)
     return TrainingClips(paths, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
 
@@ -234,16 +240,7 @@ def _check_files(manifest: Manifest) -> None:
         )
 
 
-def _preprocess_of(source: Path, default: Preprocess) -> Preprocess:
-    """The mean, std and channel order that starting weights of our own were trained with; sizes stay the new ones."""
-    if not (source / "model.json").is_file():
-        return default
-    theirs = load_checkpoint(source)[1].preprocess
-    return replace(default, mean=theirs.mean, std=theirs.std, channel_order=theirs.channel_order)
-
-
-def _labels_of(source: Path) -> tuple[str, ...]:
-    """The class names of a source's head: its own, or for foreign files the list that published heads are for."""
-    if (source / "model.json").is_file():
-        return load_checkpoint(source)[1].labels
-    return official_labels("kinetics400")
+def _record_of(source: Path) -> CheckpointInfo | None:
+    """What one of our own checkpoints, named by its folder or its weights, says of itself; None for foreign files."""
+    folder = source.parent if source.name == WEIGHTS_NAME else source
+    return load_checkpoint(folder)[1] if (folder / INFO_NAME).is_file() else None
