@@ -16,9 +16,9 @@ from fewframes.catalog import (
     card_of,
     default_preprocess,
     list_models,
-    official_labels,
     parse_options,
 )
+from fewframes.classes import official_labels
 from fewframes.errors import UnknownName, UsageError
 from fewframes.models.stam import Stam, StamConfig
 from fewframes.models.vit import ENCODER_SIZES
@@ -192,17 +192,3 @@ def test_parsed_options_build() -> None:
     assert card.config.width == 192
     assert card.config.image_size == (48, 32)
     assert card.config.aggregator == "paper"
-
-
-def test_kinetics_labels_in_the_official_order() -> None:
-    labels = official_labels("kinetics400")
-    assert len(set(labels)) == 400
-    assert (labels[0], labels[116], labels[399]) == ("abseiling", "eating spaghetti", "zumba")
-    # Sorted as they are written; without the brackets, 308 and 309 would change places.
-    assert labels[308:310] == ("skiing (not slalom or crosscountry)", "skiing crosscountry")
-    assert list(labels) == sorted(labels)
-
-
-def test_labels_of_an_unknown_data_set() -> None:
-    with pytest.raises(UsageError, match="no official label list 'kinetics4000'"):
-        official_labels("kinetics4000")

@@ -14,11 +14,13 @@ from fewframes.errors import (
     FewframesError,
     InvalidCheckpoint,
     InvalidManifest,
+    TooManyBadVideos,
     TrainingFailed,
     UnknownName,
     UnreadableVideo,
     UnsafePickle,
     UsageError,
+    WorkerDied,
 )
 
 
@@ -34,6 +36,8 @@ from fewframes.errors import (
         (UnsafePickle, 1),
         (DownloadFailed, 1),
         (TrainingFailed, 1),
+        (TooManyBadVideos, 1),
+        (WorkerDied, 1),
     ],
 )
 def test_exit_statuses(kind: type[FewframesError], exit_status: int) -> None:
@@ -100,7 +104,9 @@ def test_an_unreadable_video_comes_back_from_a_worker() -> None:
 
 
 def test_other_errors_can_be_pickled() -> None:
-    for kind in (UsageError, InvalidManifest, InvalidCheckpoint, DownloadFailed, TrainingFailed):
+    for kind in (UsageError, InvalidManifest, InvalidCheckpoint, DownloadFailed, TrainingFailed, WorkerDied):
         assert str(pickle.loads(pickle.dumps(kind("text")))) == "text"
     error = pickle.loads(pickle.dumps(UnknownName("model", "stam_61", ["stam_16"])))
     assert (str(error), error.known) == ("unknown model 'stam_61'; did you mean 'stam_16'?", ("stam_16",))
+    many = pickle.loads(pickle.dumps(TooManyBadVideos("too many", [1, 2])))
+    assert (type(many), str(many), many.failures) == (TooManyBadVideos, "too many", (1, 2))

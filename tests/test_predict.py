@@ -10,13 +10,15 @@ import torch
 from safetensors.torch import save_file
 
 from fewframes.catalog import build_model
-from fewframes.data.manifest import read_manifest
+from fewframes.data.manifest_io import read_manifest
 from fewframes.errors import InvalidCheckpoint, UnknownName, UnreadableVideo, UsageError
 from fewframes.predict import Classifier
+from fewframes.records import DecodeOptions, Limits
 from fewframes.video.clip import load_clip
 from fewframes.video.reader import open_video
 from fewframes.video.sampling import uniform_indices
 from fewframes.weights.checkpoint import load_checkpoint
+from tests.helpers.painted import write_painted
 from tests.helpers.tiny import CLASSES, weights_of
 
 TINY = {"num_frames": 3, "image_size": 16, "patch_size": 8, "width": 24, "depth": 1, "heads": 2}
@@ -142,3 +144,36 @@ def test_a_checkpoint_needs_nothing_else(tiny_checkpoint: Path, video: Path) -> 
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     changed = dataclasses.replace(info, labels=("a", "b", "c", "d"))
     assert set(Classifier(model, changed).predict(video).labels) == {"a", "b", "c", "d"}
+
+
+def test_a_part_of_a_video(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    """The frames from 0.4 to 1.2 seconds: what prediction says of a file that holds just those."""
+    write_painted(tmp_path / "whole.mp4", 40)
+    classifier = Classifier.load(tiny_checkpoint)
+    part = classifier.predict(tmp_path / "whole.mp4", start=0.4, end=1.2)
+    assert part.frame_indices == tuple(10 + index for index in uniform_indices(20, 3))
+    assert (part.start, part.end) == (0.4, 1.2)
+    whole = classifier.predict(tmp_path / "whole.mp4")
+    assert (whole.start, whole.end) == (None, None)
+    assert whole.frame_indices == uniform_indices(40, 3)
+    assert classifier.predict(tmp_path / "whole.mp4", start=0.0).logits == whole.logits
+    with pytest.raises(UsageError, match="expected 0 <= start < end"):
+        classifier.predict(tmp_path / "whole.mp4", start=2.0, end=1.0)
+    with pytest.raises(UnreadableVideo, match="lies beyond its end"):
+        classifier.predict(tmp_path / "whole.mp4", start=99.0)
+
+
+def test_decode_options(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_painted(tmp_path / "painted.mp4", 40, gop=10)
+    classifier = Classifier.load(tiny_checkpoint)
+    keyframes = classifier.predict(tmp_path / "painted.mp4", decode=DecodeOptions(seek="keyframe"))
+    assert keyframes.frame_indices == tuple(index // 10 * 10 for index in uniform_indices(40, 3))
+    with pytest.raises(UnreadableVideo, match="max_frames"):
+        classifier.predict(tmp_path / "painted.mp4", decode=DecodeOptions(limits=Limits(max_frames=39)))
+
+
+def test_what_was_read_of_the_file(tiny_checkpoint: Path, video: Path) -> None:
+    found = Classifier.load(tiny_checkpoint).predict(video)
+    assert found.size_bytes == video.stat().st_size
+    assert found.bytes_read > 0
+    assert Classifier.load(tiny_checkpoint).predict(video.read_bytes()).size_bytes == video.stat().st_size

@@ -10,7 +10,7 @@ import torch
 
 from fewframes import records
 from fewframes.errors import UsageError
-from fewframes.records import Failure, Frames, Preprocess, Sampling, Scores, VideoInfo
+from fewframes.records import BadVideoPolicy, Failure, Frames, Preprocess, Sampling, Scores, VideoInfo, part_text
 
 
 @pytest.mark.parametrize("frames", [0, -3])
@@ -48,7 +48,7 @@ def test_transforms_at_their_limits() -> None:
     assert Preprocess((1, 1), 1).std == (1.0, 1.0, 1.0)
 
 
-@pytest.mark.parametrize("name", [name for name in records.__all__ if name != "SamplingRule"])
+@pytest.mark.parametrize("name", sorted(set(records.__all__) - {"OnBadVideo", "SamplingRule", "part_text"}))
 def test_records_are_frozen(name: str) -> None:
     kind = getattr(records, name)
     assert dataclasses.is_dataclass(kind)
@@ -73,3 +73,24 @@ def test_records_compare_by_value_but_frames_by_identity() -> None:
     frames = Frames(pixels, seconds, (0,))
     assert frames == frames
     assert frames != Frames(pixels, seconds, (0,))
+
+
+def test_bad_video_policies() -> None:
+    assert BadVideoPolicy() == BadVideoPolicy("error", 0.01)
+    for fraction in (-0.01, 1.01, float("nan")):
+        with pytest.raises(UsageError, match=r"max_bad_fraction is .*; expected 0 to 1"):
+            BadVideoPolicy("skip", fraction)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "text"),
+    [
+        (None, None, ""),
+        (2.0, None, "from 2 s"),
+        (None, 5.5, "up to 5.5 s"),
+        (0.0, 1 / 3, "0 to 0.333333 s"),
+        (3600.25, 3601.0, "3600.25 to 3601 s"),
+    ],
+)
+def test_parts_in_words(start: float | None, end: float | None, text: str) -> None:
+    assert part_text(start, end) == text

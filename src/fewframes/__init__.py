@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from fewframes.catalog import build_model as build_model
     from fewframes.catalog import list_models as list_models
     from fewframes.data.manifest import Manifest as Manifest
-    from fewframes.data.manifest import read_manifest as read_manifest
+    from fewframes.data.manifest_io import read_manifest as read_manifest
     from fewframes.evaluation import evaluate as evaluate
     from fewframes.predict import Classifier as Classifier
+    from fewframes.records import BadVideoPolicy as BadVideoPolicy
+    from fewframes.records import DecodeOptions as DecodeOptions
     from fewframes.records import EvaluationReport as EvaluationReport
     from fewframes.records import Frames as Frames
+    from fewframes.records import Limits as Limits
     from fewframes.records import Prediction as Prediction
     from fewframes.records import Preprocess as Preprocess
     from fewframes.records import Sampling as Sampling
@@ -36,10 +39,13 @@ if TYPE_CHECKING:
     from fewframes.weights.loading import load_weights as load_weights
 
 __all__ = [
+    "BadVideoPolicy",
     "CheckpointInfo",
     "Classifier",
+    "DecodeOptions",
     "EvaluationReport",
     "Frames",
+    "Limits",
     "LoadReport",
     "Manifest",
     "Prediction",
@@ -71,10 +77,13 @@ __version__ = "0.1.0"
 # Where each public name lives. They are imported when they are first used, so that `import fewframes` takes
 # milliseconds and the command line can answer `--help` without torch.
 _HOMES = {
+    "BadVideoPolicy": "fewframes.records",
     "CheckpointInfo": "fewframes.weights.checkpoint",
     "Classifier": "fewframes.predict",
+    "DecodeOptions": "fewframes.records",
     "EvaluationReport": "fewframes.records",
     "Frames": "fewframes.records",
+    "Limits": "fewframes.records",
     "LoadReport": "fewframes.weights.loading",
     "Manifest": "fewframes.data.manifest",
     "Prediction": "fewframes.records",
@@ -92,7 +101,7 @@ _HOMES = {
     "open_video": "fewframes.video.reader",
     "preprocess": "fewframes.video.transforms",
     "random_in_segment_indices": "fewframes.video.sampling",
-    "read_manifest": "fewframes.data.manifest",
+    "read_manifest": "fewframes.data.manifest_io",
     "sample_indices": "fewframes.video.sampling",
     "save_checkpoint": "fewframes.weights.checkpoint",
     "synthesize": "fewframes.video.synthetic",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from types import MappingProxyType
 
 import torch
@@ -26,7 +24,6 @@ __all__ = [
     "build_model",
     "card_of",
     "list_models",
-    "official_labels",
     "parse_options",
 ]
 
@@ -211,16 +208,3 @@ def build_model(name: str, *, generator: torch.Generator | None = None, **option
 def build_from_config(config: StamConfig, generator: torch.Generator | None = None) -> nn.Module:
     """Build a network from a complete config, such as a checkpoint's."""
     return Stam(config, generator)
-
-
-@cache
-def official_labels(name: str) -> tuple[str, ...]:
-    """The class names of a data set in its official label-index order, such as "kinetics400".
-
-    Raises:
-        UsageError: there is no such list.
-    """
-    file = resources.files("fewframes") / "labels" / f"{name}.txt"
-    if not file.is_file():
-        raise UsageError(f"no official label list {name!r}")
-    return tuple(file.read_text(encoding="utf-8").splitlines())

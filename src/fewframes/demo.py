@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewframes.data.manifest import Manifest, read_manifest
+from fewframes.data.manifest import Manifest
+from fewframes.data.manifest_io import read_manifest
 from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
 from fewframes.recipes import RECIPES

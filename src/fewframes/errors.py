@@ -4,6 +4,8 @@ FewframesError                 root; `exit_status` is what the command line retu
 ├── UsageError (ValueError)    a wrong option, name or value: exit status 2
 │   └── UnknownName            a name that is not in a closed list; the nearest known one is suggested
 ├── UnreadableVideo            a file that is not a video, is damaged, or cannot be opened: exit status 1
+├── TooManyBadVideos           more videos of a list cannot be read than the cap allows: exit status 1
+├── WorkerDied                 a process that reads videos ended by itself, or was killed: exit status 1
 ├── InvalidManifest            a list of videos that cannot be read as one: exit status 1
 ├── InvalidCheckpoint          weights or a checkpoint folder that do not fit or are damaged: exit status 1
 │   └── UnsafePickle           a pickle that holds more than tensors: refused, never run
@@ -14,18 +16,21 @@ FewframesError                 root; `exit_status` is what the command line retu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 __all__ = [
     "DownloadFailed",
     "FewframesError",
     "InvalidCheckpoint",
     "InvalidManifest",
+    "TooManyBadVideos",
     "TrainingFailed",
     "UnknownName",
     "UnreadableVideo",
     "UnsafePickle",
     "UsageError",
+    "WorkerDied",
 ]
 
 
@@ -79,6 +84,27 @@ class UnreadableVideo(FewframesError):
     def __reduce__(self) -> tuple[type[UnreadableVideo], tuple[str, str]]:
         """Travel between processes: the default would call the constructor with the whole message."""
         return type(self), (self.path, self.reason)
+
+
+class TooManyBadVideos(FewframesError):
+    """More videos of a list cannot be read than the cap allows.
+
+    Args:
+        message: one line: how many, the first ones with their reasons, and the remedies.
+        failures: every `fewframes.records.Failure` so far, in the order in which they were met.
+    """
+
+    def __init__(self, message: str, failures: Sequence[Any]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[TooManyBadVideos], tuple[str, tuple[Any, ...]]]:
+        """Travel between processes, as `UnreadableVideo` does."""
+        return type(self), (str(self), self.failures)
+
+
+class WorkerDied(FewframesError):
+    """A process that reads videos ended by itself or was killed: names what it was reading, and the remedies."""
 
 
 class InvalidManifest(FewframesError):

@@ -4,68 +4,86 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 
-import av
 import torch
 from torch import Tensor
 
+from fewframes.data.bad_videos import BadVideos
 from fewframes.data.manifest import Manifest, Video
-from fewframes.errors import FewframesError, InvalidManifest, UnreadableVideo
+from fewframes.data.reading import Reading, read_frames, shown_name
+from fewframes.errors import InvalidManifest, UnreadableVideo, UsageError
 from fewframes.metrics import ClassificationMetrics, top_k
 from fewframes.predict import Classifier
 from fewframes.progress import track
-from fewframes.records import EvaluationReport, Failure, VideoResult
-from fewframes.video.clip import load_clip
+from fewframes.records import BadVideoPolicy, DecodeOptions, EvaluationReport, Failure, ReadCost, VideoResult
+from fewframes.video.transforms import preprocess
 from fewframes.weights.checkpoint import CheckpointInfo
 
 __all__ = ["evaluate"]
 
-_Read = tuple[Tensor, tuple[int, ...]] | Failure
+_COUNT_AS_WRONG = BadVideoPolicy("count-as-wrong")
+_EXACT = DecodeOptions()
+_PACKAGES = {"pyav": "av"}
+_Read = tuple[Tensor, Reading] | Failure
 
 
 def evaluate(
-    classifier: Classifier, manifest: Manifest, *, workers: int = 2, progress: bool = False
+    classifier: Classifier,
+    manifest: Manifest,
+    *,
+    workers: int = 2,
+    progress: bool = False,
+    policy: BadVideoPolicy = _COUNT_AS_WRONG,
+    decode: DecodeOptions = _EXACT,
 ) -> EvaluationReport:
-    """Classify every listed video once and count.
+    """Classify every listed video once, or the listed part of it, and count.
 
-    A video that cannot be read counts as wrong in `listed` and is left out in `decoded`; it is never replaced. Each
-    video goes through the network on its own, so its logits equal those of `Classifier.predict` bit for bit.
+    Whatever the policy, the denominator of `listed` is every listed video, and one that cannot be read counts as wrong
+    there; it is left out in `decoded`, and never replaced. Each video goes through the network on its own, so its
+    logits equal those of `Classifier.predict` bit for bit.
 
     Args:
         classifier: the model with its frames and transform.
         manifest: the videos; every label must be one of the model's.
-        workers: threads that decode ahead.
+        workers: threads that decode ahead; at most 2 * `workers` + 1 clips are in memory.
         progress: whether to show a bar.
+        policy: whether to stop at a video that cannot be read, and how many are too many.
+        decode: how to decode.
 
     Raises:
         InvalidManifest: a label is unknown to the model (before any work), or not one video could be read.
+        UnreadableVideo: a video cannot be read, and the policy is "error".
+        TooManyBadVideos: more videos cannot be read than the policy's cap allows.
+        UsageError: the decode options do not fit together, or the network's answers are not finite.
     """
-    start = time.perf_counter()
+    began = time.perf_counter()
     info = classifier.info
     label_indices = manifest.indices_of(info.labels)
-    metrics = ClassificationMetrics(len(info.labels))
-    rows: list[VideoResult] = []
-    failures: list[Failure] = []
-    clips = _read_ahead(manifest.videos, info, workers)
-    shown = track(clips, "Evaluating", total=len(manifest.videos), show=progress)
-    for video, label_index, read in zip(manifest.videos, label_indices, shown, strict=True):
-        if isinstance(read, Failure):
-            metrics.add_failures([label_index])
-            failures.append(read)
-            rows.append(VideoResult(str(video.path), video.label, (), (), error=read.reason))
-            continue
-        clip_TCHW, frame_indices = read
-        logits_K, _ = classifier.run(clip_TCHW)
-        metrics.update(logits_K.unsqueeze(0), torch.tensor([label_index]))
-        best, scores = top_k(logits_K, min(5, len(info.labels)))
-        predicted = tuple(info.labels[index] for index in best)
-        rows.append(VideoResult(str(video.path), video.label, predicted, tuple(scores), None, frame_indices))
-    if len(failures) == len(rows):
+    tally = _Tally(info.labels, manifest, policy)
+    with closing(_read_ahead(manifest.videos, info, decode, workers)) as clips:
+        shown = track(clips, "Evaluating", total=len(manifest.videos), show=progress)
+        for video, label_index, (read, waited) in zip(manifest.videos, label_indices, shown, strict=True):
+            tally.wait_seconds += waited
+            if isinstance(read, Failure):
+                tally.fail(video, label_index, read)
+            else:
+                clip_TCHW, reading = read
+                tally.count(video, label_index, classifier.run(clip_TCHW)[0], reading)
+    return _report(classifier, manifest, tally, decode, time.perf_counter() - began)
+
+
+def _report(
+    classifier: Classifier, manifest: Manifest, tally: _Tally, decode: DecodeOptions, seconds: float
+) -> EvaluationReport:
+    info, metrics, failures = classifier.info, tally.metrics, tally.bad.failures
+    if len(failures) == len(manifest.videos):
         raise InvalidManifest(
-            f"{manifest.source}: not one of {len(rows)} listed videos could be read; "
+            f"{manifest.source}: not one of {len(manifest.videos)} listed videos could be read; "
             f"first: {failures[0].path}: {failures[0].reason}"
         )
     return EvaluationReport(
@@ -77,52 +95,100 @@ def evaluate(
         confusion=metrics.confusion,
         class_totals=metrics.class_totals,
         class_correct=metrics.class_correct,
-        failures=tuple(failures),
-        videos=tuple(rows),
-        protocol=_protocol(classifier, manifest, len(failures)),
-        seconds=time.perf_counter() - start,
+        failures=failures,
+        videos=tuple(tally.rows),
+        protocol=_protocol(classifier, manifest, tally, decode),
+        seconds=seconds,
+        reading=tally.cost(),
     )
 
 
-def _read_ahead(videos: Sequence[Video], info: CheckpointInfo, workers: int) -> Iterator[_Read]:
-    """Clips in the list's order, decoded by threads at most a few videos ahead."""
+class _Tally:
+    """What is known after each video: counts, rows, failures, and what reading took."""
+
+    def __init__(self, labels: Sequence[str], manifest: Manifest, policy: BadVideoPolicy) -> None:
+        self.labels = labels
+        self.metrics, self.bad = ClassificationMetrics(len(labels)), BadVideos(policy, manifest)
+        self.rows: list[VideoResult] = []
+        self.decoders: set[str] = set()
+        self.decode_seconds, self.wait_seconds = 0.0, 0.0
+        self.bytes_read, self.packets_decoded = 0, 0
+        self.size_bytes: int | None = 0
+
+    def fail(self, video: Video, label_index: int, failure: Failure) -> None:
+        self.bad.add(len(self.rows), failure)
+        self.metrics.add_failures([label_index])
+        self.rows.append(
+            VideoResult(shown_name(video.path), video.label, (), (), failure.reason, (), video.start, video.end)
+        )
+
+    def count(self, video: Video, label_index: int, logits_K: Tensor, reading: Reading) -> None:
+        self.metrics.update(logits_K.unsqueeze(0), torch.tensor([label_index]))
+        best, scores = top_k(logits_K, min(5, len(self.labels)))
+        predicted = tuple(self.labels[index] for index in best)
+        path, indices = shown_name(video.path), reading.frames.indices
+        shares = tuple(scores.tolist())
+        self.rows.append(VideoResult(path, video.label, predicted, shares, None, indices, video.start, video.end))
+        self.decoders.add(reading.info.decoder)
+        self.decode_seconds += reading.seconds
+        self.bytes_read += reading.bytes_read
+        self.packets_decoded += reading.packets_decoded
+        size = reading.info.size_bytes
+        self.size_bytes = None if size is None or self.size_bytes is None else self.size_bytes + size
+
+    def cost(self) -> ReadCost:
+        return ReadCost(self.decode_seconds, self.wait_seconds, self.bytes_read, self.size_bytes, self.packets_decoded)
+
+
+def _read_ahead(
+    videos: Sequence[Video], info: CheckpointInfo, decode: DecodeOptions, workers: int
+) -> Generator[tuple[_Read, float]]:
+    """Clips in the list's order, decoded by threads at most a few videos ahead, and the seconds waited for each."""
     with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
         waiting: deque[Future[_Read]] = deque()
         remaining = iter(videos)
         try:
-            for video in remaining:
-                waiting.append(pool.submit(_read, video, info))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            while True:
+                while len(waiting) <= 2 * workers and (video := next(remaining, None)) is not None:
+                    waiting.append(pool.submit(_read, video, info, decode))
+                if not waiting:
+                    return
+                began = time.perf_counter()
+                read = waiting.popleft().result()
+                yield read, time.perf_counter() - began
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def _read(video: Video, info: CheckpointInfo) -> _Read:
+def _read(video: Video, info: CheckpointInfo, decode: DecodeOptions) -> _Read:
     try:
-        clip_TCHW, frames = load_clip(video.path, info.sampling, info.preprocess)
+        reading = read_frames(video.path, info.sampling, start=video.start, end=video.end, decode=decode)
     except UnreadableVideo as error:
-        return Failure(error.path, error.reason)
-    except FewframesError as error:  # the "official" rule refuses short videos
-        return Failure(str(video.path), str(error))
-    return clip_TCHW, frames.indices
+        return Failure(shown_name(video.path), error.reason, video.start, video.end)
+    except UsageError as error:
+        if info.sampling.rule != "official":
+            raise  # of the options, not of this video
+        return Failure(shown_name(video.path), str(error), video.start, video.end)  # that rule refuses short videos
+    return preprocess(reading.frames.pixels, info.preprocess), reading
 
 
-def _protocol(classifier: Classifier, manifest: Manifest, num_failed: int) -> dict[str, object]:
-    info = classifier.info
+def _protocol(classifier: Classifier, manifest: Manifest, tally: _Tally, decode: DecodeOptions) -> dict[str, object]:
+    info, bad = classifier.info, tally.bad
     return {
         "manifest": manifest.source,
         "manifest_sha256": manifest.sha256,
         "splits": sorted({video.split for video in manifest.videos if video.split is not None}),
         "num_listed": len(manifest.videos),
-        "num_failed": num_failed,
+        "num_parts": sum(video.start is not None or video.end is not None for video in manifest.videos),
+        "num_failed": len(bad.found),
+        "on_bad_video": bad.policy.on_bad_video,
+        "max_bad_fraction": bad.policy.max_bad_fraction,
         "short_videos": "repeat frames, never dropped"
         if info.sampling.rule != "official"
         else "refused, count as wrong",
-        "decoder": f"PyAV {av.__version__}, one thread a video",
+        "decoder": ", ".join(f"{_with_version(name)}, one thread a video" for name in sorted(tally.decoders)),
+        "decode": asdict(decode),
         "sampling": asdict(info.sampling),
         "views": "1 clip x 1 crop",
         "preprocess": asdict(info.preprocess),
@@ -132,3 +198,10 @@ def _protocol(classifier: Classifier, manifest: Manifest, num_failed: int) -> di
         "torch": torch.__version__,
         "weights": {key: value for key, value in info.provenance.items() if key in ("weights", "checkpoint")},
     }
+
+
+def _with_version(decoder: str) -> str:
+    try:
+        return f"{decoder} {version(_PACKAGES.get(decoder, decoder))}"
+    except PackageNotFoundError:
+        return decoder

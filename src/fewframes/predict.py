@@ -8,18 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fewframes.catalog import ModelOption, adapted_card, build_from_config, card_of, official_labels
+from fewframes.catalog import ModelOption, adapted_card, build_from_config, card_of
+from fewframes.classes import official_labels
+from fewframes.data.reading import read_frames, shown_name
 from fewframes.errors import UsageError
 from fewframes.metrics import top_k as best_classes
 from fewframes.models.stam import Stam
-from fewframes.records import Prediction, Sampling
-from fewframes.video.clip import load_clip
+from fewframes.records import DecodeOptions, Prediction, Sampling
 from fewframes.video.source import VideoSource
+from fewframes.video.transforms import preprocess
 from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
 from fewframes.weights.loading import LoadReport, load_weights
 
 __all__ = ["Classifier"]
+
+_EXACT = DecodeOptions()
 
 
 class Classifier:
@@ -111,28 +115,46 @@ class Classifier:
         info = replace(self.info, sampling=sampling)
         return Classifier(self.model, info, device=self.device, load_report=self.load_report)
 
-    def predict(self, source: VideoSource, *, top_k: int = 5, attention: bool = False) -> Prediction:
-        """Classify one video.
+    def predict(
+        self,
+        source: VideoSource,
+        *,
+        top_k: int = 5,
+        attention: bool = False,
+        start: float | None = None,
+        end: float | None = None,
+        decode: DecodeOptions = _EXACT,
+    ) -> Prediction:
+        """Classify one video, or a part of it.
 
         Args:
-            source: path, bytes, or a binary file object.
+            source: path, address, bytes, or a binary file object.
             top_k: how many classes to name, at most all of them.
             attention: whether to say how much each frame was attended to.
+            start: seconds; only frames from here on count. None: from the first.
+            end: seconds; only frames before this count. None: to the last.
+            decode: how to decode.
 
         Raises:
-            UnreadableVideo: the source is no video, is damaged, or cannot be opened.
+            UnreadableVideo: the source is no video, is damaged, cannot be opened, or ends before `start`.
+            UsageError: the part is not 0 <= start < end, or the decode options do not fit together.
         """
-        clip_TCHW, frames = load_clip(source, self.info.sampling, self.info.preprocess)
-        logits_K, weights_T = self.run(clip_TCHW, attention=attention)
+        reading = read_frames(source, self.info.sampling, start=start, end=end, decode=decode)
+        frames = reading.frames
+        logits_K, weights_T = self.run(preprocess(frames.pixels, self.info.preprocess), attention=attention)
         indices, scores = best_classes(logits_K, min(top_k, len(self.info.labels)))
         return Prediction(
-            path=str(source) if isinstance(source, str | Path) else "<bytes>",
+            path=shown_name(source) if isinstance(source, str | Path) else "<bytes>",
             labels=tuple(self.info.labels[index] for index in indices),
-            scores=tuple(scores),
+            scores=tuple(scores.tolist()),
             frame_indices=frames.indices,
             frame_seconds=tuple(frames.seconds.tolist()),
             logits=tuple(logits_K.tolist()),
             frame_attention=None if weights_T is None else tuple(weights_T.tolist()),
+            start=start,
+            end=end,
+            bytes_read=reading.bytes_read,
+            size_bytes=reading.info.size_bytes,
         )
 
     @torch.inference_mode()

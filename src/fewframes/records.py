@@ -12,19 +12,26 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "BadVideoPolicy",
+    "DecodeOptions",
     "EvaluationReport",
     "Failure",
     "Frames",
+    "Limits",
+    "OnBadVideo",
     "Prediction",
     "Preprocess",
+    "ReadCost",
     "Sampling",
     "SamplingRule",
     "Scores",
     "VideoInfo",
     "VideoResult",
+    "part_text",
 ]
 
 SamplingRule = Literal["uniform", "random_in_segment", "official"]
+OnBadVideo = Literal["error", "skip", "count-as-wrong"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,10 @@ class VideoInfo:
         codec: FFmpeg's name of the codec, such as "h264".
         variable_frame_rate: whether the gaps between frames differ by more than the container's clock tick.
         rotation_degrees: clockwise rotation that was applied, one of 0, 90, 180, 270.
+        size_bytes: length of the file; None if the source does not tell it.
+        bytes_read: how much of the file was read to find all this out.
+        packets_decoded: compressed packets that were given to the decoder to find all this out.
+        decoder: which decoder reads it, such as "pyav".
     """
 
     path: str
@@ -54,6 +65,10 @@ class VideoInfo:
     codec: str
     variable_frame_rate: bool
     rotation_degrees: int
+    size_bytes: int | None = None
+    bytes_read: int = 0
+    packets_decoded: int = 0
+    decoder: str = "pyav"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +78,80 @@ class Frames:
     Attributes:
         pixels: (T, 3, H, W) uint8, RGB, 0 to 255.
         seconds: (T,) float64; when each frame is shown, the video's first frame at 0.
-        indices: the T frame numbers in presentation order.
+        indices: the T frame numbers in presentation order; with `DecodeOptions.seek` "keyframe" those that were given.
+        bytes_read: how much of the file was read for them, beyond what opening had read.
+        packets_decoded: compressed packets that were given to the decoder for them.
     """
 
     pixels: torch.Tensor
     seconds: torch.Tensor
     indices: tuple[int, ...]
+    bytes_read: int = 0
+    packets_decoded: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a video may ask of this machine; a header that claims more is refused before memory is taken for it.
+
+    Attributes:
+        max_pixels: of one frame, width times height as stored and as shown. The default, 8192 x 8192, is above every
+            camera and codec level in use, and 200 MB a frame once it is RGB.
+        max_frames: of one video. The default is 46 hours at 60 frames a second.
+        max_buffer_bytes: of a source that has to be kept in memory whole, because it cannot be read twice: standard
+            input, a pipe, a remote file without range reads.
+    """
+
+    max_pixels: int = 64 * 1024 * 1024
+    max_frames: int = 10_000_000
+    max_buffer_bytes: int = 1024 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "max_frames", "max_buffer_bytes"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 1")
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How frames are decoded.
+
+    Attributes:
+        decoder: "pyav" (the default; its wheels carry FFmpeg), "torchcodec" (extra `torchcodec` and an installed
+            FFmpeg), or "auto": torchcodec for a GPU, pyav for the CPU, where it costs less and gives the same.
+        seek: "exact" gives the very frames asked for; "keyframe" gives, for each, the nearest keyframe at or before
+            it, which is all that is decoded.
+        device: where frames are decoded; other than "cpu" only with torchcodec, and only when asked for, as its
+            colours differ.
+        limits: what a video may ask of this machine.
+    """
+
+    decoder: Literal["pyav", "torchcodec", "auto"] = "pyav"
+    seek: Literal["exact", "keyframe"] = "exact"
+    device: str = "cpu"
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class BadVideoPolicy:
+    """What happens to listed videos that cannot be read.
+
+    Attributes:
+        on_bad_video: "error" stops at the first one. "skip" goes on without it. "count-as-wrong" (evaluation only)
+            goes on too, and shows the score over every listed video as the only headline. No choice changes a
+            denominator: an evaluation always counts every listed video.
+        max_bad_fraction: the cap, 0 to 1: more than this share of the listed videos, rounded up to whole videos, stops
+            the work. Above 0 a single bad video never does.
+        option_prefix: what stands before these two names where the user sets them, for messages.
+    """
+
+    on_bad_video: OnBadVideo = "error"
+    max_bad_fraction: float = 0.01
+    option_prefix: str = "--"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise UsageError(f"max_bad_fraction is {self.max_bad_fraction}; expected 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -139,6 +222,10 @@ class Prediction:
         frame_seconds: when they are shown, seconds.
         logits: (K,) float32 of all classes, in the order of the model's labels.
         frame_attention: how much of the class token's attention each frame got, sums to 1; None if not asked for.
+        start: the part of the video that was looked at begins here, seconds; None: where the video begins.
+        end: it ends here, seconds; None: where the video ends.
+        bytes_read: how much of the file was read, opening included.
+        size_bytes: length of the file; None if the source does not tell it.
     """
 
     path: str
@@ -148,6 +235,10 @@ class Prediction:
     frame_seconds: tuple[float, ...]
     logits: tuple[float, ...]
     frame_attention: tuple[float, ...] | None = None
+    start: float | None = None
+    end: float | None = None
+    bytes_read: int = 0
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +248,14 @@ class Failure:
     Attributes:
         path: the input.
         reason: one line, without the path.
+        start: the part that was wanted begins here, seconds; None: where the video begins.
+        end: it ends here, seconds; None: where the video ends.
     """
 
     path: str
     reason: str
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +269,8 @@ class VideoResult:
         scores: their probabilities; empty if the video failed.
         error: why the video failed, one line; None if it was classified.
         frame_indices: the frames the model looked at; empty if the video failed.
+        start: the listed part begins here, seconds; None: where the video begins.
+        end: it ends here, seconds; None: where the video ends.
     """
 
     path: str
@@ -182,6 +279,27 @@ class VideoResult:
     scores: tuple[float, ...]
     error: str | None = None
     frame_indices: tuple[int, ...] = ()
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class ReadCost:
+    """What it took to read the videos of an evaluation; videos that could not be read are not in it.
+
+    Attributes:
+        decode_seconds: opening and decoding, added up over readers that work side by side.
+        wait_seconds: for how long the network stood still because no video was ready.
+        bytes_read: how much of the files was read.
+        size_bytes: how long those files are together; None if one of them does not tell.
+        packets_decoded: compressed packets that were given to decoders.
+    """
+
+    decode_seconds: float
+    wait_seconds: float
+    bytes_read: int
+    size_bytes: int | None
+    packets_decoded: int
 
 
 @dataclass(frozen=True)
@@ -218,6 +336,7 @@ class EvaluationReport:
         videos: one row per listed video, in the order of the list.
         protocol: all settings that the scores depend on.
         seconds: wall time of the evaluation.
+        reading: what reading the videos took; None where it was not measured.
     """
 
     model: str
@@ -232,3 +351,13 @@ class EvaluationReport:
     videos: tuple[VideoResult, ...]
     protocol: Mapping[str, object]
     seconds: float
+    reading: ReadCost | None = None
+
+
+def part_text(start: float | None, end: float | None) -> str:
+    """A part of a video in words: "2 to 5.5 s", "from 2 s", "up to 5.5 s", or "" for the whole."""
+    if start is None and end is None:
+        return ""
+    if end is None:
+        return f"from {start:.6g} s"
+    return f"up to {end:.6g} s" if start is None else f"{start:.6g} to {end:.6g} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fewframes.data.manifest import read_manifest
+from fewframes.data.manifest_io import read_manifest
 from tests.helpers.command import Command
 
 

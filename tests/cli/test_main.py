@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib import import_module
@@ -10,6 +11,7 @@ from importlib.metadata import version
 import pytest
 
 from fewframes.cli.main import VERBS, main
+from fewframes.cli.output import json_document
 from fewframes.errors import TrainingFailed, UsageError
 from tests.helpers.command import Command, command_process
 
@@ -125,3 +127,10 @@ def test_a_reader_that_goes_away() -> None:
     text = process.stderr.read()
     process.stderr.close()
     assert (process.wait(), text) == (1, "")
+
+
+def test_names_of_files_that_are_no_text_do_not_break_json(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    json_document({"path": "caf\udce9.mp4", "label": "gehört"}, indent=None)
+    assert json.loads(capsysbinary.readouterr().out) == {"path": "caf\udce9.mp4", "label": "gehört"}
+    json_document({"label": "gehört"}, indent=None)
+    assert capsysbinary.readouterr().out == '{"label": "gehört"}\n'.encode()

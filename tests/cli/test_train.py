@@ -109,10 +109,39 @@ def test_an_unreadable_video(train: Command, tiny_videos: Path, tmp_path: Path) 
     outcome = train("--data.val-fraction", "0", videos=source)
     assert outcome.status == 1
     assert outcome.err.splitlines()[-1].startswith(f"fewframes: error: cannot read {bad}: ")
-    assert "train with --data.on-bad-video skip" in outcome.err
+    assert "use --data.on-bad-video skip" in outcome.err
     # What the message proposes works.
     skipping = train("--data.val-fraction", "0", "--data.on-bad-video", "skip", "--resume", "--json", videos=source)
     assert (skipping.status, skipping.document()["num_skipped"]) == (0, 1)
+    (named,) = skipping.document()["bad_videos"]
+    assert named["path"] == str(bad)
+    assert named["reason"] in skipping.err
+
+
+def test_too_many_bad_videos(train: Command, tiny_videos: Path, tmp_path: Path) -> None:
+    rows = [str(tiny_videos.parent / row) for row in tiny_videos.read_text().splitlines()[1:]]
+    source = tmp_path / "list.csv"
+    source.write_text("\n".join(["path,label,split", *rows, "a.mp4,rise,train", "b.mp4,rise,train", ""]))
+    skip = ("--data.val-fraction", "0", "--data.on-bad-video", "skip")
+    train(*skip, videos=source).assert_refused(
+        1,
+        f"2 of 18 videos of {source}",
+        "a.mp4 (no such file)",
+        f"fewframes data scan {source}",
+        "--data.max-bad-fraction",
+    )
+    outcome = train(*skip, "--data.max-bad-fraction", "0.1", videos=source)
+    assert outcome.status == 0
+    assert "2 of 18 listed files do not exist" in outcome.err
+    train("--data.on-bad-video", "count-as-wrong").assert_refused(2, "count-as-wrong, which belongs to evaluation")
+    train("--data.max-bad-fraction", "2").assert_refused(2, "data.max_bad_fraction is 2.0; expected 0 to 1")
+
+
+def test_decode_options(train: Command, tiny_videos: Path) -> None:
+    outcome = train("--data.decode.limits.max-pixels", "100", "--data.val-fraction", "0")
+    assert outcome.status == 1
+    assert "pixels" in outcome.err
+    assert train("--data.decode.seek", "nearest").status == 2
 
 
 def test_in_a_process_of_its_own(train: Command, tiny_videos: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import fewframes.data.dataset as dataset
-from fewframes.data.dataset import Batch, FrameCache, TrainingClips, View, epoch_order, load_batches
-from fewframes.records import Failure, Preprocess, Sampling
+from fewframes.data.cache import FrameCache
+from fewframes.data.dataset import TrainingClips, View
+from fewframes.data.manifest import Video
+from fewframes.errors import UsageError
+from fewframes.records import DecodeOptions, Failure, Limits, Preprocess, Sampling
 from tests.helpers.painted import read_numbers, write_painted
 
 COUNT, SIDE = 40, 48
@@ -21,121 +24,106 @@ VARIED = View(Sampling("random_in_segment", 5), Preprocess(crop=(32, 32), resize
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Video]:
     folder = tmp_path_factory.mktemp("clips")
     for number in range(7):
         write_painted(folder / f"{number}.mp4", COUNT + number, size=(SIDE, SIDE))
-    return [folder / f"{number}.mp4" for number in range(7)]
+    return [Video(folder / f"{number}.mp4", ("a",)) for number in range(7)]
 
 
 def clips_of(
-    paths: Sequence[Path], view: View = VARIED, seed: int = 0, cache: FrameCache | None = None
+    videos: Sequence[Video], view: View = VARIED, seed: int = 0, cache: FrameCache | None = None
 ) -> TrainingClips:
-    return TrainingClips(paths, [index % 3 for index in range(len(paths))], view, seed=seed, cache=cache)
+    return TrainingClips(videos, [index % 3 for index in range(len(videos))], view, seed=seed, cache=cache)
 
 
-def same(left: Sequence[Batch], right: Sequence[Batch]) -> bool:
-    return len(left) == len(right) and all(
-        torch.equal(a.clips, b.clips) and torch.equal(a.labels, b.labels) and a.failures == b.failures
-        for a, b in zip(left, right, strict=True)
-    )
+def pixels_of(clips: TrainingClips, epoch: int, index: int) -> torch.Tensor:
+    clip = clips[epoch, index]
+    assert clip.failure is None
+    assert clip.pixels is not None
+    return clip.pixels
 
 
-def test_frames_are_drawn_inside_their_segments(paths: list[Path]) -> None:
-    clips, seen = clips_of(paths, PLAIN), set()
+def test_frames_are_drawn_inside_their_segments(videos: list[Video]) -> None:
+    clips, seen = clips_of(videos, PLAIN), set()
     for epoch in range(20):
-        item = clips[epoch, 0]
-        assert not isinstance(item, Failure)
-        numbers = read_numbers(item[0])
+        numbers = read_numbers(pixels_of(clips, epoch, 0))
         assert [number // 8 for number in numbers] == [0, 1, 2, 3, 4], "five segments of eight frames"
-        assert item[1] == 0
         seen.add(tuple(numbers))
     assert len(seen) > 15, "each epoch draws anew"
 
 
-def test_the_key_says_it_all(paths: list[Path]) -> None:
-    first, again, other_seed = clips_of(paths), clips_of(paths), clips_of(paths, seed=1)
+def test_a_part_is_cut_like_a_video_of_its_own(videos: list[Video]) -> None:
+    """25 frames a second: from 0.4 to 1.2 seconds are the frames 10 to 29."""
+    part = Video(videos[0].path, ("a",), start=0.4, end=1.2)
+    clips = clips_of([part], PLAIN)
+    for epoch in range(10):
+        numbers = read_numbers(pixels_of(clips, epoch, 0))
+        assert [(number - 10) // 4 for number in numbers] == [0, 1, 2, 3, 4]
+    (last,) = {tuple(read_numbers(pixels_of(clips_of([part], PLAIN), 3, 0))) for _ in range(2)}
+    assert list(last) == read_numbers(pixels_of(clips, 3, 0))
+
+
+def test_a_short_video_repeats_frames(videos: list[Video]) -> None:
+    two_frames = Video(videos[0].path, ("a",), start=0.4, end=0.48)
+    numbers = read_numbers(pixels_of(clips_of([two_frames], PLAIN), 0, 0))
+    assert len(numbers) == 5
+    assert set(numbers) == {10, 11}
+
+
+def test_the_key_says_it_all(videos: list[Video]) -> None:
+    first, again, other_seed = clips_of(videos), clips_of(videos), clips_of(videos, seed=1)
     views = {}
     for epoch in range(3):
         for index in (5, 0, 3):
-            item = first[epoch, index]
+            seen = pixels_of(first, epoch, index)
             random.seed(99)
             torch.manual_seed(99)
-            twin, stranger = again[epoch, index], other_seed[epoch, index]
-            assert not isinstance(item, Failure) and not isinstance(twin, Failure) and not isinstance(stranger, Failure)
-            assert item[0].dtype == torch.uint8
-            assert item[0].shape == (5, 3, 32, 32)
-            assert torch.equal(item[0], twin[0])
-            assert not torch.equal(item[0], stranger[0])
-            views[epoch, index] = item[0]
+            assert seen.dtype == torch.uint8
+            assert seen.shape == (5, 3, 32, 32)
+            assert torch.equal(seen, pixels_of(again, epoch, index))
+            assert not torch.equal(seen, pixels_of(other_seed, epoch, index))
+            views[epoch, index] = seen
     keys = list(views)
     assert not any(torch.equal(views[a], views[b]) for a in keys for b in keys if a < b)
 
 
-def test_an_epoch_visits_each_once() -> None:
-    orders = [epoch_order(50, seed=2, epoch=epoch) for epoch in range(3)]
-    assert all(sorted(order) == list(range(50)) for order in orders)
-    assert len({tuple(order) for order in orders}) == 3
-    assert epoch_order(50, seed=2, epoch=1) == orders[1] != epoch_order(50, seed=3, epoch=1)
+def test_a_request_holds_all_that_a_process_needs_and_no_more(videos: list[Video]) -> None:
+    many = clips_of(videos * 1000)
+    request = many.request(2, 6999)
+    assert (request.epoch, request.index, request.label, request.video) == (2, 6999, 6999 % 3, videos[-1])
+    assert len(pickle.dumps(request)) < 1000
 
 
-def test_batches_in_order_whatever_reads_them(paths: list[Path]) -> None:
-    clips = clips_of(paths)
-    here = list(load_batches(clips, epoch=4, batch_size=3, workers=0))
-    assert [len(batch.labels) for batch in here] == [3, 3, 1]
-    order = epoch_order(7, seed=0, epoch=4)
-    assert torch.cat([batch.labels for batch in here]).tolist() == [index % 3 for index in order]
-    singly = [clips[4, index] for index in order]
-    assert all(
-        not isinstance(item, Failure) and torch.equal(item[0], clip)
-        for item, clip in zip(singly, torch.cat([batch.clips for batch in here]), strict=True)
-    )
-    assert same(list(load_batches(clips, epoch=4, batch_size=3, workers=2)), here)
-    assert same(list(load_batches(clips, epoch=4, batch_size=3, workers=0, skip_batches=1)), here[1:])
-    assert list(load_batches(clips, epoch=4, batch_size=3, workers=0, skip_batches=3)) == []
+def test_what_a_clip_cost(videos: list[Video]) -> None:
+    clip = clips_of(videos)[0, 3]
+    assert clip.decode_seconds > 0
+    assert clip.bytes_read > 0
+    assert clip.packets_decoded >= 5
+    cached = clips_of(videos, cache=FrameCache(videos, 64, workers=1, progress=False))[0, 3]
+    assert (cached.decode_seconds, cached.bytes_read, cached.packets_decoded) == (0.0, 0, 0)
 
 
-def test_unreadable_videos_are_handed_on(paths: list[Path], tmp_path: Path) -> None:
+def test_unreadable_videos_are_told_with_their_part(videos: list[Video], tmp_path: Path) -> None:
     bad = tmp_path / "bad.mp4"
     bad.write_text("not a video")
-    batches = list(load_batches(clips_of([*paths[:2], bad]), epoch=0, batch_size=3, workers=0))
-    assert [failure.path for failure in batches[0].failures] == [str(bad)]
-    assert batches[0].failures[0].reason
-    assert batches[0].clips.shape[0] == len(batches[0].labels) == 2
-    (only,) = load_batches(clips_of([bad]), epoch=0, batch_size=3, workers=0)
-    assert (only.clips.numel(), len(only.labels), len(only.failures)) == (0, 0, 1)
+    clips = clips_of([videos[0], Video(bad, ("a",), start=1.0), Video(videos[0].path, ("a",), start=99.0)])
+    clip = clips[0, 1]
+    assert clip.pixels is None
+    assert clip.failure is not None
+    assert (clip.failure.path, clip.failure.start, clip.failure.end) == (str(bad), 1.0, None)
+    beyond = clips[0, 2].failure
+    assert beyond is not None
+    assert "lies beyond its end" in beyond.reason
 
 
-def test_a_whole_cache_changes_nothing(paths: list[Path]) -> None:
-    cache = FrameCache([*paths, paths[0]], 64, workers=2, progress=False)
-    cached, fresh = clips_of(paths, cache=cache), clips_of(paths)
-    for key in ((0, 0), (3, 6)):
-        kept, read = cached[key], fresh[key]
-        assert not isinstance(kept, Failure) and not isinstance(read, Failure)
-        assert torch.equal(kept[0], read[0])
-    assert cache.size_bytes == sum(range(COUNT, COUNT + 7)) * 3 * SIDE * SIDE
+def test_wrong_parts_and_options_are_no_bad_videos(videos: list[Video]) -> None:
+    with pytest.raises(UsageError, match=r"expected 0 <= start < end"):
+        clips_of([Video(videos[0].path, ("a",), start=2.0, end=1.0)])[0, 0]
 
 
-def test_a_small_cache_keeps_uniform_frames(paths: list[Path]) -> None:
-    cache = FrameCache(paths[:1], 10, workers=1, progress=False)
-    pixels = cache.get(paths[0], Sampling("uniform", 10), random.Random(0))
-    assert pixels is not None
-    assert read_numbers(pixels) == [2, 6, 10, 14, 18, 22, 26, 30, 34, 38]
-    drawn = cache.get(paths[0], Sampling("random_in_segment", 5), random.Random(0))
-    assert drawn is not None
-    assert [number // 8 for number in read_numbers(drawn)] == [0, 1, 2, 3, 4]
-    assert cache.get(paths[1], Sampling("uniform", 10), random.Random(0)) is None
-
-
-def test_a_cached_video_is_read_once(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = FrameCache(paths[:2], 10, workers=1, progress=False)
-    monkeypatch.setattr(dataset, "load_frames", None)
-    item = clips_of(paths[:2], cache=cache)[0, 1]
-    assert not isinstance(item, Failure)
-
-
-def test_a_cache_leaves_unreadable_videos_to_the_clips(paths: list[Path], tmp_path: Path) -> None:
-    absent = tmp_path / "absent.mp4"
-    cache = FrameCache([paths[0], absent], 10, workers=2, progress=False)
-    failure = clips_of([paths[0], absent], cache=cache)[0, 1]
-    assert failure == Failure(str(absent), "no such file; check the path")
+def test_limits_are_kept(videos: list[Video]) -> None:
+    strict = View(PLAIN.sampling, PLAIN.preprocess, 1.0, 0.0, DecodeOptions(limits=Limits(max_pixels=SIDE * SIDE - 1)))
+    failure = clips_of(videos, strict)[0, 0].failure
+    assert isinstance(failure, Failure)
+    assert str(SIDE) in failure.reason

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2] / "src" / PACKAGE
 FLOORS: Mapping[str, float] = {
     "errors": 0,
     "records": 1,
+    "classes": 1,
     "progress": 1,
+    "scan_records": 1.5,  # made of records, and shared by data and report
     "video": 2,
     "models": 2,
     "metrics": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -112,3 +113,6 @@ def write_painted(
             frame.time_base = Fraction(1, rate) if ticks is None else Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    if codec == "libsvtav1" and hasattr(os, "sched_setscheduler"):
+        # Where it may, this encoder makes the whole process a real-time one, which then leaves others no time.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

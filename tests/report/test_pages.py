@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from fewframes.errors import UsageError
-from fewframes.records import EvaluationReport, Failure, Scores
-from fewframes.report.pages import comparison_page, evaluation_page
+from fewframes.records import EvaluationReport, Failure, ReadCost, Scores
+from fewframes.report.pages import comparison_page, evaluation_page, stopped_page
 from fewframes.report.text import worst_mistakes
 
 from .samples import PROTOCOL, make_log, make_report, make_strip
@@ -120,6 +120,35 @@ def test_evaluation_page_holds_everything() -> None:
     assert f"{mistakes[0].path} <u>" in text
     assert any("4 frames at 0.4, 1.2, 2.0, 2.8 seconds" in str(each.get("aria-label")) for each in reader.named("svg"))
     assert "41.7 s" in text
+
+
+def test_policy_parts_and_costs_are_shown() -> None:
+    report = full_report()
+    videos = tuple(dataclasses.replace(video, start=1.0, end=2.5) for video in report.videos)
+    report = dataclasses.replace(
+        report,
+        protocol={**PROTOCOL, "on_bad_video": "skip"},
+        videos=videos,
+        failures=tuple(dataclasses.replace(failure, start=7.0) for failure in report.failures),
+        reading=ReadCost(1.0, 0.5, 10, 100, 7),
+    )
+    text = assert_safe_and_accessible(evaluation_page(report)).text
+    assert "14 videos could not be read: wrong in the first figure, left out of the second (policy: skip)" in text
+    assert f"{report.decoded.top1:.1f} % of the 49 that could be read" in text
+    assert f"{worst_mistakes(report, 1)[0].path}, 1 to 2.5 s" in text
+    assert ", from 7 s" in text
+    assert "Decoding 1.0 s in all" in text
+    assert "read 10 bytes of 100 bytes (10.0 %)." in text
+
+
+def test_a_stopped_evaluation_has_no_score() -> None:
+    page = stopped_page(EVIL, "list.csv", reason=f"2 of 9 videos {EVIL}", failures=FAILURES)
+    text = assert_safe_and_accessible(page).text
+    assert "Evaluation, stopped" in text
+    assert "2 of 9 videos x\"><script>alert(1)</script>'& übung" in text
+    assert "top-1" not in text
+    for index in range(14):
+        assert f"übung 漢字 \ufffd\ufffd{index}.mp4" in text
 
 
 def test_the_same_evaluation_gives_the_same_page() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fewframes.errors import UsageError
-from fewframes.records import EvaluationReport, Failure, Prediction, Preprocess
+from fewframes.records import EvaluationReport, Failure, Prediction, Preprocess, ReadCost
 from fewframes.report.serial import from_json, read_report, to_json, write_atomically, write_json
 
 from .samples import make_report
@@ -57,7 +57,33 @@ def test_predictions_become_plain() -> None:
         "frame_seconds": [0.1, 0.3],
         "logits": [1.5, -0.5],
         "frame_attention": None,
+        "start": None,
+        "end": None,
+        "bytes_read": 0,
+        "size_bytes": None,
     }
+    assert to_json(Failure("a.mp4", "cut", 2.0)) == {"path": "a.mp4", "reason": "cut", "start": 2.0, "end": None}
+
+
+def test_parts_and_costs_survive_the_round_trip() -> None:
+    report = make_report(["a", "b"], failures=[Failure("a.mp4", "cut", 2.0, 3.5)])
+    videos = (dataclasses.replace(report.videos[0], start=1.0, end=2.0, frame_indices=(3, 5)), *report.videos[1:])
+    report = dataclasses.replace(report, videos=videos, reading=ReadCost(1.5, 0.25, 10, None, 7))
+    assert from_json(json.loads(json.dumps(to_json(report)))) == report
+
+
+def test_reports_of_earlier_versions_are_read() -> None:
+    report = make_report(["a", "b"], failures=FAILURES)
+    data = to_json(report)
+    del data["reading"]
+    for row in (*data["failures"], *data["videos"]):
+        del row["start"], row["end"]
+    assert from_json(data) == report
+
+
+def test_a_stopped_evaluation_is_no_report() -> None:
+    with pytest.raises(UsageError, match="not an evaluation report: the evaluation was stopped: 3 of 9 videos"):
+        from_json({"stopped": "3 of 9 videos", "failures": []})
 
 
 @pytest.mark.parametrize(("value", "message"), [(object(), r"protocol\['x'\] is a object"), (float("nan"), "is nan")])
@@ -76,6 +102,8 @@ def test_what_json_cannot_say_is_refused(value: object, message: str) -> None:
         ("confusion", 3, "not an evaluation report"),
         ("seconds", "soon", "not an evaluation report: could not convert"),
         ("failures", ["x"], "Failure is a str"),
+        ("failures", [{"path": "x"}], "Failure lacks reason"),
+        ("reading", {"bytes_read": 1}, "ReadCost lacks decode_seconds"),
     ],
 )
 def test_damaged_reports_are_refused(key: str, value: object, message: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from fewframes.errors import UsageError
-from fewframes.records import Failure, Prediction
+from fewframes.records import Failure, Prediction, ReadCost
 from fewframes.report.tables import attention_table, evaluation_summary, failure_table, prediction_table, render_text
-from fewframes.report.text import decoded_line, headline
+from fewframes.report.text import decoded_line, headline, reading_line
 
 from .samples import make_report
 
@@ -54,6 +56,24 @@ def test_predictions() -> None:
     assert wave.split() == ["a[b].mp4", "wave", "91.2", "%", "0.0,", "1.3"]
     assert any("0.0, 0.5, 1.0 … 7.5 (16 frames)" in line for line in lines)
     assert sum("a[b].mp4" in line for line in lines) == 1
+
+
+def test_predictions_of_parts_and_what_was_read() -> None:
+    first = Prediction("a.mp4", ("wave",), (1.0,), (1,), (0.0,), (0.0,), None, 2.0, 4.5, 300_000, 1_000_000)
+    second = dataclasses.replace(first, path="b.mp4", start=None, end=None, bytes_read=100_000)
+    lines = render_text(prediction_table([first, second])).splitlines()
+    assert any("a.mp4, 2 to 4.5 s" in line for line in lines)
+    assert any("b.mp4  " in line for line in lines)
+    assert lines[-1].strip() == "read 400.0 kB of 2.0 MB (20.0 %)"
+    unknown = dataclasses.replace(second, size_bytes=None)
+    assert render_text(prediction_table([first, unknown])).splitlines()[-1].strip() == "read 400.0 kB"
+
+
+def test_what_reading_took_is_in_the_summary() -> None:
+    report = dataclasses.replace(make_report(["a", "b"], flawless=True), reading=ReadCost(1.0, 0.5, 10, 100, 7))
+    assert str(reading_line(report)) in render_text(evaluation_summary(report), width=140)
+    failures = [Failure("a.mp4", "damaged", 3.0)]
+    assert "a.mp4, from 3 s   damaged" in render_text(failure_table(failures))
 
 
 def test_attention_is_drawn_frame_by_frame() -> None:

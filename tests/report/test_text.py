@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewframes.records import EvaluationReport, Failure, Scores, VideoResult
+from fewframes.records import EvaluationReport, Failure, ReadCost, Scores, VideoResult
 from fewframes.report.text import (
     accuracy_interval,
+    bytes_text,
     class_rows,
     clean,
     decoded_line,
@@ -19,7 +20,10 @@ from fewframes.report.text import (
     number_text,
     paired_counts,
     percent,
+    place_text,
     plural,
+    read_share,
+    reading_line,
     right_and_wrong,
     shorten,
     top_confusions,
@@ -70,6 +74,65 @@ def test_second_line_word_for_word() -> None:
     assert decoded_line(nothing) == "no video could be read: 1 video could not be read"
 
 
+def under(policy: str) -> EvaluationReport:
+    return dataclasses.replace(small_report(), protocol={"on_bad_video": policy})
+
+
+def test_the_policy_is_named_where_it_matters() -> None:
+    assert headline(under("count-as-wrong")) == headline(small_report())
+    assert decoded_line(under("count-as-wrong")) == (
+        "top-1 25.0 % of the 4 that could be read (1 video could not be read; policy: count-as-wrong)"
+    )
+    assert headline(under("skip")) == (
+        "top-1 20.0 % of 5 listed videos (95 % interval 3.6 to 62.4), 25.0 % of the 4 that could be read"
+    ), "neither figure can be quoted without the other"
+    assert decoded_line(under("skip")) == (
+        "1 video could not be read: wrong in the first figure, left out of the second (policy: skip)"
+    )
+    assert decoded_line(dataclasses.replace(under("skip"), failures=())) is None
+
+
+def test_what_reading_took_word_for_word() -> None:
+    assert reading_line(small_report()) is None
+    cost = ReadCost(2.5, 0.25, 1_234_567, 50_000_000, 99)
+    report = dataclasses.replace(small_report(), reading=cost)
+    assert reading_line(report) == (
+        "decoding 2.5 s in all, 625 ms a video; waited for it 25.0 % of the time; read 1.2 MB of 50.0 MB (2.5 %)"
+    )
+    unknown = dataclasses.replace(report, reading=dataclasses.replace(cost, size_bytes=None))
+    assert str(reading_line(unknown)).endswith("; read 1.2 MB")
+
+
+def test_bytes() -> None:
+    sizes = (0, 1, 999, 1000, 65_536, 999_949, 999_950, 12_345_678, 4 * 10**9, 7 * 10**17)
+    assert [bytes_text(size) for size in sizes] == [
+        "0 bytes",
+        "1 byte",
+        "999 bytes",
+        "1.0 kB",
+        "65.5 kB",
+        "999.9 kB",
+        "1.0 MB",
+        "12.3 MB",
+        "4.0 GB",
+        "700.0 PB",
+    ]
+    assert read_share(500, 1000) == "500 bytes of 1.0 kB (50.0 %)"
+    assert read_share(500, None) == read_share(500, 0) == "500 bytes"
+
+
+def test_places() -> None:
+    assert place_text(Failure("a.mp4", "x")) == "a.mp4"
+    assert place_text(Failure("a.mp4", "x", 1.0, 2.5)) == "a.mp4, 1 to 2.5 s"
+    assert place_text(VideoResult("a.mp4", "b", (), (), end=2.5)) == "a.mp4, up to 2.5 s"
+
+
+def test_parts_of_one_file_are_not_mixed_up() -> None:
+    first = [VideoResult("a.mp4", "x", ("x",), (1.0,), start=second) for second in (0.0, 1.0)]
+    assert paired_counts(first, first) is not None
+    assert paired_counts(first, first[::-1]) is None
+
+
 def test_interval_counts_failures_as_wrong() -> None:
     lower, upper = accuracy_interval(small_report())
     # 1 of 5 with z = 1.96: centre (0.2 + 0.384146) / 1.768292 = 0.330345, half 0.294140.
@@ -92,7 +155,7 @@ def test_rankings() -> None:
     assert top_confusions(report, 1) == [("b", "c", 2)]
     assert [video.path for video in worst_mistakes(report, 5)] == ["3.mp4", "5.mp4", "2.mp4"]
     assert right_and_wrong(report) == ([0.9], [0.7, 0.8, 0.8])
-    assert failure_reasons(report) == [("no video stream", 1)]
+    assert failure_reasons(report.failures) == [("no video stream", 1)]
 
 
 def test_paired_counts_by_hand() -> None:

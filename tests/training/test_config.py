@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fewframes.errors import UsageError
+from fewframes.records import BadVideoPolicy
 from fewframes.training.config import AugmentConfig, DataConfig, OptimConfig, TrainConfig
 
 
@@ -36,6 +37,14 @@ from fewframes.training.config import AugmentConfig, DataConfig, OptimConfig, Tr
         ("augment", "flip_probability", 2.0, r"augment\.flip_probability is 2\.0; expected 0 to 1"),
         ("data", "cache_frames", -1, r"data\.cache_frames is -1"),
         ("data", "workers", -1, r"data\.workers is -1"),
+        ("data", "prefetch", 0, r"data\.prefetch is 0; expected at least 1"),
+        ("data", "max_bad_fraction", 1.5, r"data\.max_bad_fraction is 1\.5; expected 0 to 1"),
+        (
+            "data",
+            "on_bad_video",
+            "count-as-wrong",
+            r"on_bad_video is count-as-wrong, which belongs to evaluation: .*skip",
+        ),
         ("data", "val_fraction", math.nan, r"data\.val_fraction is nan; expected 0 to 1"),
         ("", "validate_every", 0, "validate_every is 0; expected at least 1"),
         ("", "save_every_steps", -1, "save_every_steps is -1; expected at least 0"),
@@ -44,7 +53,7 @@ from fewframes.training.config import AugmentConfig, DataConfig, OptimConfig, Tr
         ("", "seed", 2**32, "seed is 4294967296; expected at most 4294967295"),
     ],
 )
-def test_impossible_settings(part: str, name: str, value: float, message: str) -> None:
+def test_impossible_settings(part: str, name: str, value: object, message: str) -> None:
     parts = {"optim": OptimConfig(), "augment": AugmentConfig(), "data": DataConfig()}
     changed: dict[str, Any] = {part: dataclasses.replace(parts[part], **{name: value})} if part else {name: value}
     with pytest.raises(UsageError, match=message):
@@ -57,6 +66,12 @@ def test_the_defaults_are_possible() -> None:
     assert hash(config) == hash(TrainConfig()), "plain frozen values"
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 1  # type: ignore[misc]
+
+
+def test_the_policy_knows_how_its_options_are_called() -> None:
+    policy = DataConfig(on_bad_video="skip", max_bad_fraction=0.5).policy
+    assert policy == BadVideoPolicy("skip", 0.5, "--data.")
+    assert DataConfig().policy == BadVideoPolicy("error", 0.01, "--data.")
 
 
 def test_every_setting_is_explained() -> None:

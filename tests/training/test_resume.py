@@ -118,6 +118,7 @@ def test_skipped_videos_are_counted_once(tiny_videos: Path, tmp_path: Path, monk
             train(config, resume=True, show=False)
     result = train(config, resume=True, show=False)
     assert result.num_skipped == 3
+    assert [failure.path for failure in result.bad_videos] == [str(tmp_path / "broken.mp4")]
     assert sum("skipped" in line for line in read_training_log(result.log)) == 3
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import fewframes.training.setup as setup
-from fewframes.errors import InvalidCheckpoint, InvalidManifest, UnknownName, UsageError
+from fewframes.errors import InvalidCheckpoint, InvalidManifest, TooManyBadVideos, UnknownName, UsageError
 from fewframes.training.config import TrainConfig
 from fewframes.training.loop import TrainResult
 from fewframes.weights.checkpoint import load_checkpoint, save_checkpoint
@@ -45,7 +47,7 @@ def test_splits_are_taken_as_they_are(tmp_path: Path) -> None:
     assert names(read(source, val_split="test")) == (["a.mp4", "b.mp4"], ["d.mp4"])
     with pytest.raises(UsageError, match="val_split is the training split, 'train'; leave it empty to hold videos out"):
         read(source, val_split="train")
-    with pytest.raises(UnknownName, match="unknown split 'trian'; did you mean 'train'"):
+    with pytest.raises(UnknownName, match=r"unknown split of .*list\.csv 'trian'; did you mean 'train'"):
         read(source, train_split="trian")
 
 
@@ -84,6 +86,34 @@ def test_lists_that_cannot_be_trained_on(tmp_path: Path) -> None:
         read(listed(tmp_path, "a.mp4,x,train", "b.mp4,y,train", "c.mp4,z,val"))
     with pytest.raises(UsageError, match="no videos to train on; give"):
         read("")
+
+
+def test_missing_files_under_the_policy_skip(tmp_path: Path) -> None:
+    rows = [f"{number}.mp4,{'xy'[number % 2]},train" for number in range(10)]
+    source = listed(tmp_path, *rows)
+    (tmp_path / "3.mp4").unlink()
+    data = read(source, val_fraction=0.0, on_bad_video="skip")
+    assert len(data.train.videos) == 10, "still listed, so that they are counted"
+    assert data.notes == (
+        f"{source}: 1 of 10 listed files do not exist, first {tmp_path / '3.mp4'}; they are left out",
+    )
+    (tmp_path / "7.mp4").unlink()
+    message = (
+        r"2 of 10 videos of .*list\.csv could not be read so far, more than the 1 .*first .*3\.mp4 \(no such file\)"
+    )
+    with pytest.raises(TooManyBadVideos, match=message):
+        read(source, val_fraction=0.0, on_bad_video="skip")
+    assert len(read(source, val_fraction=0.0, on_bad_video="skip", max_bad_fraction=0.2).notes) == 1
+
+
+def test_the_columns_of_the_list_can_be_named(tmp_path: Path) -> None:
+    rows = [f"{number}.mp4,{'xy'[number % 2]},train,{number // 4}" for number in range(16)]
+    source = listed(tmp_path, *rows, header="path,label,split7,scene")
+    data = read(source, split_column="split7", group_column="scene", val_fraction=0.25)
+    assert data.val is not None
+    scenes = [{video.group for video in part.videos} for part in (data.train, data.val)]
+    assert scenes[0] | scenes[1] == {"0", "1", "2", "3"}
+    assert not scenes[0] & scenes[1]
 
 
 def build(config: TrainConfig) -> tuple[torch.nn.Module, setup.CheckpointInfo, setup.LoadReport | None]:
@@ -160,6 +190,24 @@ def test_starting_from_other_classes_frames_and_sizes(tiny_videos: Path, tiny_ru
     assert model(torch.zeros(1, 5, 3, 24, 16)).shape == (1, 4)
 
 
+def test_the_memory_that_reading_ahead_takes(tiny_videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of 8 clips of 3 frames of 3 x 16 x 16 bytes are 18,432 bytes; two workers hold up to 7 of them."""
+
+    def told(free: int, **data: int) -> list[str]:
+        config = tiny_config(tiny_videos, "run", data=data)
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free, f_frsize=1))
+        return setup._memory_notes(config, build(config)[1])
+
+    (note,) = told(129_023, workers=2, prefetch=3)
+    assert note.startswith(
+        "2 workers read ahead: at most 7 batches of 18.4 kB, 129.0 kB together, but /dev/shm has 129.0 kB; "
+    )
+    assert told(129_024, workers=2, prefetch=3) == []
+    assert told(1, workers=0) == told(1, workers=2, cache_frames=4) == []
+    monkeypatch.setattr(setup, "_NOTED_BYTES", 129_023)
+    assert len(told(10**9, workers=2, prefetch=3)) == 1
+
+
 def test_starting_weights_bring_their_mean_and_std(tiny_videos: Path, tiny_run: TrainResult, tmp_path: Path) -> None:
     model, info = load_checkpoint(tiny_run.last)
     preprocess = dataclasses.replace(info.preprocess, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), channel_order="bgr")
@@ -182,7 +230,8 @@ def test_the_clips_of_a_run(tiny_videos: Path) -> None:
     info = setup.build(config, data)[1]
     clips = setup.training_clips(config, data, info, show=False)
     assert clips.cache is None
-    assert clips.paths == [video.path for video in data.train.videos]
+    assert clips.videos == list(data.train.videos)
+    assert clips.view.decode == config.data.decode
     assert [data.labels[index] for index in clips.label_indices] == [video.label for video in data.train.videos]
     assert (clips.view.sampling.rule, clips.view.sampling.num_frames) == ("uniform", 3)
     assert (clips.view.max_zoom, clips.view.flip_probability) == (1.5, 0.5)

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 from fewframes.errors import InvalidCheckpoint, UsageError
+from fewframes.records import Failure
 from fewframes.training.config import OptimConfig, TrainConfig
 from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output, save_state
 from tests.helpers.tiny import same_bits
+
+PROGRESS = Progress(1, 2, 7, 50.0, 0, 3, {4: Failure("a.mp4", "damaged"), 1: Failure("b.mp4", "cut", 2.0, None)})
 
 
 def config(folder: Path, **changes: object) -> TrainConfig:
@@ -30,7 +33,7 @@ def trained(seed: int = 0) -> tuple[torch.nn.Module, torch.optim.AdamW]:
 
 def saved(folder: Path) -> tuple[torch.nn.Module, torch.optim.AdamW]:
     model, optimizer = trained()
-    save_state(folder, model, optimizer=optimizer, progress=Progress(1, 2, 7, 50.0, 0, 3), manifest_sha256="abc")
+    save_state(folder, model, optimizer=optimizer, progress=PROGRESS, manifest_sha256="abc")
     return model, optimizer
 
 
@@ -59,7 +62,7 @@ def test_changed_settings_are_named(tmp_path: Path) -> None:
 def test_settings_that_no_number_depends_on_may_change(tmp_path: Path) -> None:
     prepare_output(config(tmp_path), resume=False)
     saved(tmp_path)
-    data = dataclasses.replace(TrainConfig().data, workers=7)
+    data = dataclasses.replace(TrainConfig().data, workers=7, prefetch=5, on_bad_video="skip", max_bad_fraction=0.5)
     freer = config(tmp_path, save_every_steps=5, log_every_steps=1, data=data)
     assert prepare_output(freer, resume=True) is True
     moved = tmp_path.rename(tmp_path.with_name("moved"))
@@ -94,10 +97,21 @@ def test_the_state_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model, optimizer = saved(tmp_path)
     fresh, fresh_optimizer = trained(seed=1)
     progress = load_state(tmp_path, fresh, optimizer=fresh_optimizer, manifest_sha256="abc")
-    assert progress == Progress(epoch=1, step_in_epoch=2, step=7, best_top1=50.0, best_epoch=0, num_skipped=3)
+    assert progress == PROGRESS
+    assert (progress.step, progress.num_skipped) == (7, 3)
+    assert list(progress.bad_videos) == [4, 1], "in the order in which they were met"
     assert same_bits(dict(fresh.state_dict()), dict(model.state_dict()))
     assert same_bits(fresh_optimizer.state_dict(), optimizer.state_dict())
     assert sorted(path.name for path in tmp_path.iterdir()) == ["resume.pt"]
+
+
+def test_a_state_from_before_bad_videos_were_counted(tmp_path: Path) -> None:
+    saved(tmp_path)
+    content = torch.load(tmp_path / "resume.pt", weights_only=True)
+    del content["progress"]["bad_videos"]
+    torch.save(content, tmp_path / "resume.pt")
+    model, optimizer = trained()
+    assert load_state(tmp_path, model, optimizer=optimizer, manifest_sha256="abc").bad_videos == {}
 
 
 def test_another_list_of_videos(tmp_path: Path) -> None:

@@ -61,3 +61,31 @@ def test_any_source_gives_the_same_clip(painted: Path, kind: object) -> None:
 def test_no_video(tmp_path: Path) -> None:
     with pytest.raises(UnreadableVideo, match="no such file"):
         load_clip(tmp_path / "absent.mp4", Sampling("uniform", 3), Preprocess(crop=(8, 8), resize_short=None))
+
+
+def test_a_part_is_sampled_as_if_it_were_the_whole(painted: Path) -> None:
+    # Frames 10 to 29 begin in [0.4, 1.2) seconds.
+    frames = load_frames(painted, Sampling("uniform", 4), start=0.4, end=1.2)
+    assert frames.indices == tuple(10 + index for index in uniform_indices(20, 4)) == (12, 17, 22, 27)
+    assert frames.seconds.tolist() == pytest.approx([index / 25 for index in frames.indices])
+    assert load_frames(painted, Sampling("uniform", 2), start=1.4).indices == (35, 36)
+    assert load_frames(painted, Sampling("uniform", 3), end=0.04).indices == (0, 0, 0)
+    drawn = load_frames(painted, Sampling("random_in_segment", 4), random.Random(3), start=0.4, end=1.2)
+    assert drawn.indices == tuple(10 + index for index in random_in_segment_indices(20, 4, random.Random(3)))
+    spec = Preprocess(crop=(24, 24), resize_short=27)
+    assert torch.equal(
+        load_clip(painted, Sampling("uniform", 4), spec, start=0.4, end=1.2)[0], preprocess(frames.pixels, spec)
+    )
+
+
+def test_the_official_rule_counts_from_the_start_of_the_part(painted: Path) -> None:
+    rule = Sampling("official", 3, frames_per_second=5.0)
+    whole = load_frames(painted, rule).indices
+    assert load_frames(painted, rule, start=0.4).indices == tuple(10 + index for index in whole)
+
+
+def test_a_part_beyond_the_end_is_named(painted: Path) -> None:
+    with pytest.raises(
+        UnreadableVideo, match=r"painted clip, 1\.mp4: the part from 9 s on lies beyond its end, 1\.48 s"
+    ):
+        load_clip(painted, Sampling("uniform", 4), Preprocess(crop=(24, 24), resize_short=27), start=9.0)

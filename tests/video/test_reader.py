@@ -7,13 +7,15 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewframes.errors import UnreadableVideo, UsageError
-from fewframes.video import reader_pyav
+from fewframes.records import DecodeOptions, Limits
+from fewframes.video import demux_pyav, reader_pyav
 from fewframes.video.reader import VideoReader, open_video
 from tests.helpers.painted import read_numbers, write_painted
 
@@ -69,6 +71,12 @@ def backend_of(reader: VideoReader) -> reader_pyav.PyavBackend:
     return backend
 
 
+def demuxer_of(reader: VideoReader) -> demux_pyav.Demuxer:
+    demuxer = backend_of(reader)._demuxer
+    assert demuxer is not None
+    return demuxer
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_frame_is_the_one_painted(kind: str) -> None:
     with open_video(_encoded(kind, 40)) as reader:
@@ -106,7 +114,7 @@ def test_each_frame_alone_forwards_and_backwards(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["h264", "h264_mkv", "h264_ts", "mpeg4_avi", "vp9"])
 def test_videos_too_large_to_keep_are_read_again(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(reader_pyav, "_MAX_HELD_BYTES", 0)
+    monkeypatch.setattr(demux_pyav, "_MAX_HELD_BYTES", 0)
     monkeypatch.setattr(reader_pyav, "_MAX_KEPT_BYTES", 0)
     path = tmp_path / "a.video"
     path.write_bytes(_encoded(kind, 40))
@@ -159,7 +167,7 @@ def test_frames_shown_before_their_keyframe_are_no_reason_to_start_over(
 def test_a_false_keyframe_never_gives_a_wrong_frame(kind: str) -> None:
     with open_video(_encoded(kind, 40)) as reader:
         backend = backend_of(reader)
-        starts = tuple(max(0, number - 4) for number in range(40))
+        starts = np.maximum(0, np.arange(40) - 4)
         backend._timeline = dataclasses.replace(backend._timeline, starts=starts)
         assert torch.equal(reader.frames_at([30, 31]).pixels, all_frames(kind, 40)[[30, 31]])
         assert not backend._shortcuts
@@ -169,11 +177,11 @@ def test_a_false_keyframe_never_gives_a_wrong_frame(kind: str) -> None:
 def test_a_frame_that_silently_does_not_come_is_damage(kind: str) -> None:
     with open_video(_encoded(kind, 40)) as reader:
         backend = backend_of(reader)
-        starts = tuple(number // 20 * 20 for number in range(40))
-        backend._timeline = dataclasses.replace(backend._timeline, starts=starts)
-        held = backend._held
-        assert held is not None
-        del held[30]
+        demuxer = demuxer_of(reader)
+        demuxer.list_all()
+        backend._timeline = dataclasses.replace(backend._timeline, starts=np.arange(40) // 20 * 20)
+        assert demuxer._held is not None
+        del demuxer._held[30]
         assert read_numbers(reader.frames_at([29]).pixels) == [29]
         with pytest.raises(UnreadableVideo, match=r"only up to frame 30 of 40 \(1\.2 s of 1\.6 s\)"):
             reader.frames_at([29, 32])
@@ -323,11 +331,11 @@ def test_colour_matrix_and_range(
 
 def test_frames_above_the_pixel_limit_are_refused() -> None:
     data = _encoded("h264", 40)
-    with open_video(data, max_pixels=64 * 48) as reader:
+    with open_video(data, decode=DecodeOptions(limits=Limits(max_pixels=64 * 48))) as reader:
         assert reader.frames_at([0]).pixels.shape[-2:] == (48, 64)
     with pytest.raises(UnreadableVideo, match=r"frames are 64 x 48, above the limit of 3071 pixels; raise max_pixels"):
-        open_video(data, max_pixels=64 * 48 - 1)
+        open_video(data, decode=DecodeOptions(limits=Limits(max_pixels=64 * 48 - 1)))
     with pytest.raises(UnreadableVideo, match="frames are 640 x 48"):
-        open_video(painted(2, aspect=Fraction(10)), max_pixels=64 * 48)
+        open_video(painted(2, aspect=Fraction(10)), decode=DecodeOptions(limits=Limits(max_pixels=64 * 48)))
     with pytest.raises(UsageError, match="max_pixels is 0"):
-        open_video(data, max_pixels=0)
+        open_video(data, decode=DecodeOptions(limits=Limits(max_pixels=0)))

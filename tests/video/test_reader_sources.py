@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fewframes.errors import UnreadableVideo, UsageError
+from fewframes.records import DecodeOptions, Limits
 from fewframes.video.reader import open_video
 from tests.helpers.painted import read_numbers, write_painted
 
@@ -90,5 +91,5 @@ def test_files_are_closed(tmp_path: Path) -> None:
     with pytest.raises(UnreadableVideo):
         open_video(bad)
     with pytest.raises(UnreadableVideo):
-        open_video(good, max_pixels=1)
+        open_video(good, decode=DecodeOptions(limits=Limits(max_pixels=1)))
     assert not any(str(tmp_path) in name for name in open_files())

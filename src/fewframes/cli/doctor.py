@@ -99,6 +99,9 @@ def _decoder(problems: list[str]) -> dict[str, object]:
         facts["decoding"] = f"{len(found)} of {len(frames)} frames of a generated H.264 video read back"
     except Exception as error:  # noqa: BLE001 - whatever breaks here is the finding
         problems.append(f"reading a generated H.264 video fails: {type(error).__name__}: {error}")
+    from fewframes.video.reader_torchcodec import describe_torchcodec
+
+    facts["torchcodec"] = describe_torchcodec()
     return facts
 
 

@@ -32,8 +32,13 @@ def error_line(text: str) -> None:
 
 
 def json_document(value: object, *, indent: int | None = 1) -> None:
-    """Plain values as JSON on standard output."""
-    line(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False))
+    """Plain values as JSON on standard output; bytes of file names that are no text are escaped."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    line(text if not _has_surrogates(text) else json.dumps(value, indent=indent, allow_nan=False))
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def show(renderable: object) -> None:

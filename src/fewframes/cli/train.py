@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -22,7 +23,7 @@ class Options:
     """Train on a folder of class folders or a CSV file, from a recipe whose every setting can be changed."""
 
     videos: tyro.conf.Positional[str] = ""
-    """A folder of class folders (optionally below train, val, test), or a CSV file with path,label[,split,group]."""
+    """A folder of class folders (optionally below train, val, test), or a list: path,label[,split,group,...]."""
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = field(default_factory=TrainConfig)
     """The run."""
     resume: bool = False
@@ -54,9 +55,7 @@ def run(arguments: Sequence[str], program: str) -> int:
     result = train(config, resume=options.resume)
     if options.json:
         values = dataclasses.asdict(result)
-        json_document(
-            {key: value if isinstance(value, int | float | None) else str(value) for key, value in values.items()}
-        )
+        json_document({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
         return 0
     best = "no validation" if result.best_top1 is None else f"validation top-1 {result.best_top1:.2f} %"
     line(f"{result.best}: {best}, {result.num_parameters:,} parameters, {result.num_train} training videos")
@@ -73,7 +72,7 @@ def _overview() -> str:
             "",
             *(f"  {name:<{width}}{summaries[name]}" for name in RECIPES),
             "",
-            "VIDEOS is a folder of class folders or a CSV file with path,label[,split,group].",
+            "VIDEOS is a folder of class folders or a list with path,label[,start,end,split,group,weight].",
             "Every setting of a recipe is an option: --optim.lr 3e-4 --model.options num_frames=8 --output runs/mine",
         ]
     )

@@ -1,165 +1,137 @@
-"""Training clips: a list of labelled videos comes in, random uint8 views with their labels go out."""
+"""Training clips: labelled videos come in, a random uint8 view of each goes out, or why it could not be read."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from fewframes.data.cache import FrameCache
+from fewframes.data.manifest import Video
+from fewframes.data.reading import read_frames, shown_name
 from fewframes.errors import UnreadableVideo
-from fewframes.progress import track
-from fewframes.records import Failure, Frames, Preprocess, Sampling, VideoInfo
+from fewframes.records import DecodeOptions, Failure, Preprocess, Sampling
 from fewframes.video.augment import random_view
-from fewframes.video.clip import load_frames
-from fewframes.video.reader import open_video
-from fewframes.video.sampling import sample_indices, uniform_indices
 
-__all__ = ["Batch", "FrameCache", "TrainingClips", "View", "epoch_order", "load_batches"]
+__all__ = ["Clip", "ClipRequest", "TrainingClips", "View", "draw_clip"]
 
 
 @dataclass(frozen=True)
 class View:
-    """How training looks at a clip: which frames, and the random view of them."""
+    """How training looks at a clip: which frames, the random view of them, and how they are decoded."""
 
     sampling: Sampling
     preprocess: Preprocess
     max_zoom: float
     flip_probability: float
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """One clip that is to be drawn; all that a reading process is told, so that none holds the whole list.
+
+    Attributes:
+        seed: of the run.
+        epoch: from 0.
+        index: the video's place in the list.
+        video: the video.
+        label: its class index.
+    """
+
+    seed: int
+    epoch: int
+    index: int
+    video: Video
+    label: int
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Some training clips.
+class Clip:
+    """One training clip, or the reason why there is none.
 
     Attributes:
-        clips: (B, T, 3, H, W) uint8.
-        labels: (B,) int64.
-        failures: videos that were to be in this batch and could not be read.
+        request: what was asked for.
+        pixels: (T, 3, H, W) uint8; None if the video could not be read.
+        failure: why not; None if it could.
+        decode_seconds: opening and decoding; 0 for frames from memory.
+        bytes_read: how much of the file was read.
+        packets_decoded: compressed packets that were given to the decoder.
     """
 
-    clips: Tensor
-    labels: Tensor
-    failures: tuple[Failure, ...]
+    request: ClipRequest
+    pixels: Tensor | None
+    failure: Failure | None = None
+    decode_seconds: float = 0.0
+    bytes_read: int = 0
+    packets_decoded: int = 0
 
 
-class FrameCache:
-    """Frames kept in memory, so that each video is decoded once for a whole run.
+def draw_clip(request: ClipRequest, view: View, cache: FrameCache | None = None) -> Clip:
+    """Draw one clip.
 
-    Up to `max_frames` uniformly spaced frames of each video are kept as they were decoded; draws then choose among
-    those. Videos that cannot be read are left to the data set, which reports them.
+    All randomness follows from (seed, epoch, index): the same request gives the same pixels in any process, in any
+    order, before and after an interruption. A video with fewer frames than are wanted repeats some.
+
+    Args:
+        request: which clip.
+        view: how to look at it.
+        cache: frames in memory; what is not kept there is decoded.
+
+    Raises:
+        UsageError: the options do not fit together, or a part is not 0 <= start < end.
     """
-
-    def __init__(self, paths: Sequence[Path], max_frames: int, *, workers: int, progress: bool) -> None:
-        self._frames: dict[Path, Frames] = {}
-        unique = list(dict.fromkeys(paths))
-        with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
-            results = pool.map(lambda path: _read_for_cache(path, max_frames), unique)
-            shown = track(results, "Reading videos", total=len(unique), show=progress)
-            for path, frames in zip(unique, shown, strict=True):
-                if frames is not None:
-                    self._frames[path] = frames
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that the kept pixels take."""
-        return sum(frames.pixels.numel() for frames in self._frames.values())
-
-    def get(self, path: Path, sampling: Sampling, rng: random.Random) -> Tensor | None:
-        """(T, 3, H, W) uint8 frames of a kept video, drawn by the rule; None if the video is not kept."""
-        frames = self._frames.get(path)
-        if frames is None:
-            return None
-        count, _, height, width = frames.pixels.shape
-        kept = VideoInfo(str(path), count, 1.0, float(count), width, height, "cached", False, 0)
-        return frames.pixels[list(sample_indices(sampling, kept, rng))]
+    rng = random.Random(f"{request.seed}/{request.epoch}/{request.index}")
+    video = request.video
+    pixels = None if cache is None else cache.get(video, view.sampling, rng)
+    seconds, bytes_read, packets = 0.0, 0, 0
+    if pixels is None:
+        try:
+            reading = read_frames(video.path, view.sampling, rng, start=video.start, end=video.end, decode=view.decode)
+        except UnreadableVideo as error:
+            return Clip(request, None, Failure(shown_name(video.path), error.reason, video.start, video.end))
+        pixels = reading.frames.pixels
+        seconds, bytes_read, packets = reading.seconds, reading.bytes_read, reading.packets_decoded
+    seen = random_view(pixels, view.preprocess, rng, max_zoom=view.max_zoom, flip_probability=view.flip_probability)
+    return Clip(request, seen, None, seconds, bytes_read, packets)
 
 
-def _read_for_cache(path: Path, max_frames: int) -> Frames | None:
-    try:
-        with open_video(path) as reader:
-            total = reader.info.num_frames
-            return reader.frames_at(uniform_indices(total, min(max_frames, total)))
-    except UnreadableVideo:
-        return None
-
-
-class TrainingClips(Dataset[tuple[Tensor, int] | Failure]):
+class TrainingClips(Dataset[Clip]):
     """Random views of labelled videos.
 
-    An item's key is (epoch, index), and all its randomness follows from (seed, epoch, index): the same key gives the
-    same pixels in any process, in any order, before and after an interruption.
+    An item's key is (epoch, index); see `draw_clip`.
+
+    Args:
+        videos: the list.
+        label_indices: the class index of each.
+        view: how to look at them.
+        seed: all randomness follows from it.
+        cache: frames in memory.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        videos: Sequence[Video],
         label_indices: Sequence[int],
         view: View,
         *,
         seed: int,
         cache: FrameCache | None = None,
     ) -> None:
-        self.paths, self.label_indices = list(paths), list(label_indices)
+        assert len(videos) == len(label_indices)
+        self.videos, self.label_indices = list(videos), list(label_indices)
         self.view, self.seed, self.cache = view, seed, cache
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.videos)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int] | Failure:
-        """The view (T, 3, H, W) uint8 and label of one key, or why its video could not be read."""
-        epoch, index = key
-        rng = random.Random(f"{self.seed}/{epoch}/{index}")
-        path, view = self.paths[index], self.view
-        pixels = None if self.cache is None else self.cache.get(path, view.sampling, rng)
-        if pixels is None:
-            try:
-                pixels = load_frames(path, view.sampling, rng).pixels
-            except UnreadableVideo as error:
-                return Failure(error.path, error.reason)
-        clip = random_view(pixels, view.preprocess, rng, max_zoom=view.max_zoom, flip_probability=view.flip_probability)
-        return clip, self.label_indices[index]
+    def __getitem__(self, key: tuple[int, int]) -> Clip:
+        """The clip of one key, or why its video could not be read."""
+        return draw_clip(self.request(*key), self.view, self.cache)
 
-
-def epoch_order(length: int, *, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch visits its videos: each once, the same for the same seed and epoch."""
-    order = list(range(length))
-    random.Random(f"{seed}/order/{epoch}").shuffle(order)
-    return order
-
-
-def load_batches(
-    clips: TrainingClips, *, epoch: int, batch_size: int, workers: int, skip_batches: int = 0
-) -> Iterator[Batch]:
-    """The batches of one epoch, in order; the last one may be smaller.
-
-    Args:
-        clips: the videos.
-        epoch: from 0.
-        batch_size: clips a batch.
-        workers: processes that read ahead; 0 reads in this one.
-        skip_batches: how many batches to leave out at the start, already seen before an interruption.
-    """
-    order = epoch_order(len(clips), seed=clips.seed, epoch=epoch)
-    keys = [(epoch, index) for index in order]
-    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)][skip_batches:]
-    loader = DataLoader(
-        clips, batch_sampler=batches, num_workers=workers, collate_fn=_collate, worker_init_fn=_start_worker
-    )
-    yield from loader
-
-
-def _collate(items: list[tuple[Tensor, int] | Failure]) -> Batch:
-    good = [item for item in items if not isinstance(item, Failure)]
-    failures = tuple(item for item in items if isinstance(item, Failure))
-    clips = torch.stack([clip for clip, _ in good]) if good else torch.empty(0, dtype=torch.uint8)
-    return Batch(clips, torch.tensor([label for _, label in good], dtype=torch.int64), failures)
-
-
-def _start_worker(_: int) -> None:
-    torch.set_num_threads(1)
+    def request(self, epoch: int, index: int) -> ClipRequest:
+        """What a process needs to know to draw one clip."""
+        return ClipRequest(self.seed, epoch, index, self.videos[index], self.label_indices[index])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fewframes.errors import UsageError
-from fewframes.records import EvaluationReport, Scores
+from fewframes.records import EvaluationReport, Failure, Scores
 from fewframes.report.canvas import SERIES
 from fewframes.report.curves import TrainingLog, summarise_log, training_curves
 from fewframes.report.markup import data_table, details, escape, figure_block, interval_bar, page, paragraph, section
@@ -29,13 +29,16 @@ from fewframes.report.text import (
     number_text,
     paired_counts,
     percent,
+    place_text,
     plural,
+    reading_line,
+    second_figure,
     shorten,
     top_confusions,
     worst_mistakes,
 )
 
-__all__ = ["comparison_page", "evaluation_page"]
+__all__ = ["comparison_page", "evaluation_page", "stopped_page"]
 
 _MISTAKES = 15
 _CONFUSIONS = 10
@@ -68,13 +71,16 @@ def evaluation_page(report: EvaluationReport, *, frames: Mapping[str, FrameStrip
         f'<p class="big">{percent(report.listed.top1)}</p>',
         interval_bar(report.listed.top1, lower, upper),
         paragraph(
-            f"top-1 of {report.listed.num_videos:,} listed {noun}; 95 % interval {lower:.1f} to {upper:.1f}",
+            f"top-1 of {report.listed.num_videos:,} listed {noun}; 95 % interval {lower:.1f} to {upper:.1f}"
+            f"{second_figure(report)}",
             style="lead",
         ),
         paragraph(decoded_line(report) or "Every listed video could be read.", style="note"),
         "</header>",
     ]
     duration = f"Evaluated in {report.seconds:,.1f} s over {plural(len(report.labels), 'class')}."
+    line = reading_line(report)
+    reading = "" if line is None else f"{line[0].upper()}{line[1:]}. "
     parts = [
         "\n".join(header),
         section("Scores", _score_table(report)),
@@ -82,11 +88,21 @@ def evaluation_page(report: EvaluationReport, *, frames: Mapping[str, FrameStrip
         section("Confusion", *_confusion_parts(report)),
         section("How sure it was", *_certainty_parts(report)),
         section("Surest mistakes", *_mistake_parts(report, frames or {})),
-        section("Videos that could not be read", *_failure_parts(report)),
+        section("Videos that could not be read", *_failure_parts(report.failures)),
         section("Settings", _settings_table({report.model: report})),
-        f"<footer>{escape(duration)} Intervals are Wilson's, at 95 %.</footer>",
+        f"<footer>{escape(duration)} {escape(reading)}Intervals are Wilson's, at 95 %.</footer>",
     ]
     return page(f"{report.model} on {report.data}: {percent(report.listed.top1)}", parts)
+
+
+def stopped_page(model: str, data: str, *, reason: str, failures: Sequence[Failure]) -> str:
+    """An evaluation that was stopped, as a page: no score, but why, and what could not be read until then."""
+    header = (
+        f'<header>\n<p class="eyebrow">Evaluation, stopped</p>\n<h1>{escape(model)}</h1>\n'
+        f"{paragraph(f'on {data}', style='note')}\n{paragraph(reason, style='lead')}\n</header>"
+    )
+    parts = [header, section("Videos that could not be read", *_failure_parts(failures))]
+    return page(f"{model} on {data}: stopped", parts)
 
 
 def comparison_page(
@@ -226,20 +242,20 @@ def _mistake_parts(report: EvaluationReport, frames: Mapping[str, FrameStrip]) -
     mistakes = worst_mistakes(report, _MISTAKES)
     if not mistakes:
         return [paragraph("No video that could be read was classified wrongly.", style="note")]
-    rows = [[each.path, each.label, each.predicted[0], percent(100 * each.scores[0])] for each in mistakes]
+    rows = [[place_text(each), each.label, each.predicted[0], percent(100 * each.scores[0])] for each in mistakes]
     table = data_table(
         ["path", "true class", "predicted", "score"], rows, caption="Wrong videos with the highest score", kinds="pttn"
     )
     return [table, *(_strip_block(strip) for strip in frames.values())]
 
 
-def _failure_parts(report: EvaluationReport) -> list[str]:
-    if not report.failures:
+def _failure_parts(failures: Sequence[Failure]) -> list[str]:
+    if not failures:
         return []
-    reasons = failure_reasons(report)
-    rows = [[failure.path, failure.reason] for failure in report.failures[:_FAILURES]]
-    caption = plural(len(report.failures), "failure")
-    if len(rows) < len(report.failures):
+    reasons = failure_reasons(failures)
+    rows = [[place_text(failure), failure.reason] for failure in failures[:_FAILURES]]
+    caption = plural(len(failures), "failure")
+    if len(rows) < len(failures):
         caption = f"The first {len(rows)} of {caption}"
     table = data_table(["path", "reason"], rows, caption=caption, kinds="pt")
     by_reason = ""
@@ -247,7 +263,7 @@ def _failure_parts(report: EvaluationReport) -> list[str]:
         counted = [[reason, count] for reason, count in reasons[:20]]
         by_reason = data_table(["reason", "videos"], counted, caption="By reason", kinds="tn")
         table = details(f"{caption}, by path", table)
-    rest = len(report.failures) - len(rows)
+    rest = len(failures) - len(rows)
     more = paragraph(f"{rest:,} more are in the JSON of this evaluation.", style="note") if rest else ""
     return [by_reason, table, more]
 

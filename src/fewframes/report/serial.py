@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fewframes.errors import UsageError
-from fewframes.records import EvaluationReport, Failure, Prediction, Scores, VideoResult
+from fewframes.records import EvaluationReport, Failure, Prediction, ReadCost, Scores, VideoResult
 
 __all__ = ["flatten", "from_json", "read_report", "to_json", "write_atomically", "write_json"]
 
@@ -25,7 +25,7 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def to_json(record: EvaluationReport | Prediction) -> dict[str, Any]:
+def to_json(record: EvaluationReport | Prediction | Failure) -> dict[str, Any]:
     """Every field of a record as dicts, lists, strings, numbers, booleans and None, in the order of its fields.
 
     Raises:
@@ -41,8 +41,11 @@ def from_json(data: Mapping[str, Any]) -> EvaluationReport:
     """Rebuild an `EvaluationReport` from `to_json`, also after a trip through a JSON file.
 
     Raises:
-        UsageError: a field is missing, unknown or of the wrong form, or the tables do not fit the number of classes.
+        UsageError: a field is missing, unknown or of the wrong form, the tables do not fit the number of classes, or
+            the evaluation was stopped and has no scores.
     """
+    if "stopped" in data:
+        raise UsageError(f"not an evaluation report: the evaluation was stopped: {data['stopped']}")
     _check_fields(data, EvaluationReport)
     try:
         report = EvaluationReport(
@@ -58,6 +61,7 @@ def from_json(data: Mapping[str, Any]) -> EvaluationReport:
             videos=tuple(_video(each) for each in data["videos"]),
             protocol=dict(data["protocol"]),
             seconds=float(data["seconds"]),
+            reading=None if data.get("reading") is None else ReadCost(**_check_fields(data["reading"], ReadCost)),
         )
     except (TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UsageError):
@@ -156,10 +160,10 @@ def _plain(value: object, where: str) -> Any:  # noqa: ANN401 - JSON has no narr
 def _check_fields(data: object, kind: type) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise UsageError(f"not an evaluation report: {kind.__name__} is a {type(data).__name__}, expected an object")
-    expected = {field.name for field in dataclasses.fields(kind)}
-    if missing := sorted(expected - set(data)):
+    fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(kind)}
+    if missing := sorted(name for name, needed in fields.items() if needed and name not in data):
         raise UsageError(f"not an evaluation report: {kind.__name__} lacks {', '.join(missing)}")
-    if unknown := sorted(set(data) - expected):
+    if unknown := sorted(set(data) - set(fields)):
         raise UsageError(f"not an evaluation report: {kind.__name__} has no field {', '.join(unknown)}")
     return dict(data)
 
@@ -172,5 +176,5 @@ def _scores(data: object) -> Scores:
 def _video(data: object) -> VideoResult:
     fields = _check_fields(data, VideoResult)
     for name in ("predicted", "scores", "frame_indices"):
-        fields[name] = tuple(fields[name])
+        fields[name] = tuple(fields.get(name, ()))
     return VideoResult(**fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -12,7 +12,18 @@ from rich.text import Text
 
 from fewframes.errors import UsageError
 from fewframes.records import EvaluationReport, Failure, Prediction
-from fewframes.report.text import class_rows, clean, decoded_line, headline, percent, plural, top_confusions
+from fewframes.report.text import (
+    class_rows,
+    clean,
+    decoded_line,
+    headline,
+    percent,
+    place_text,
+    plural,
+    read_share,
+    reading_line,
+    top_confusions,
+)
 
 __all__ = ["attention_table", "evaluation_summary", "failure_table", "prediction_table", "render_text"]
 
@@ -36,6 +47,8 @@ def evaluation_summary(report: EvaluationReport, *, num_classes: int = 5, max_fa
     scores = report.listed
     parts.append(Text(f"top-5 {percent(scores.top5)}, mean class accuracy {percent(scores.mean_class_accuracy)}"))
     parts.append(Text(clean(f"{report.model} on {report.data}, {report.seconds:.1f} s"), style="dim"))
+    if (line := reading_line(report)) is not None:
+        parts.append(Text(line, style="dim"))
     imperfect = [row for row in class_rows(report, worst_first=True) if row.accuracy is not None and row.accuracy < 100]
     if imperfect and num_classes > 0:
         table = _table("least accurate classes", "class", ">right", ">of", ">accuracy", ">unreadable")
@@ -59,19 +72,26 @@ def failure_table(failures: Sequence[Failure], *, max_failures: int = 10) -> Gro
     """Inputs that could not be used by path and reason; a long list is cut and the rest counted."""
     table = _table(f"{plural(len(failures), 'video')} could not be read", "file", "reason")
     for failure in failures[:max_failures]:
-        table.add_row(Text(clean(failure.path), overflow="fold"), Text(clean(failure.reason), overflow="fold"))
+        table.add_row(Text(clean(place_text(failure)), overflow="fold"), Text(clean(failure.reason), overflow="fold"))
     rest = len(failures) - max_failures
     return Group(table, Text(f"  and {rest:,} more", style="dim")) if rest > 0 else Group(table)
 
 
-def prediction_table(predictions: Iterable[Prediction]) -> Table:
-    """One row for each class of each video: file, class, score in percent, and the seconds of the frames used."""
+def prediction_table(predictions: Sequence[Prediction]) -> Table:
+    """One row for each class of each video: file, class, score in percent, and the seconds of the frames used.
+
+    A note below says how much of the files was read, where that is known.
+    """
     table = _table(None, "file", "class", ">score", "frames at seconds")
+    if bytes_read := sum(prediction.bytes_read for prediction in predictions):
+        sizes = [prediction.size_bytes for prediction in predictions]
+        size = None if None in sizes else sum(size for size in sizes if size is not None)
+        table.caption, table.caption_justify = f"read {read_share(bytes_read, size)}", "left"
     for prediction in predictions:
         for rank, (label, score) in enumerate(zip(prediction.labels, prediction.scores, strict=True)):
             first = rank == 0
             table.add_row(
-                Text(clean(prediction.path) if first else "", overflow="fold"),
+                Text(clean(place_text(prediction)) if first else "", overflow="fold"),
                 Text(clean(label), style="bold" if first else ""),
                 percent(100 * score),
                 Text(_seconds_text(prediction.frame_seconds) if first else "", style="dim"),
@@ -89,7 +109,7 @@ def attention_table(prediction: Prediction) -> Table:
     shares = prediction.frame_attention
     if not shares:
         raise UsageError(f"no attention in the prediction for {prediction.path}; predict with attention=True")
-    table = _table(None, ">frame", ">seconds", ">attention", clean(prediction.path))
+    table = _table(None, ">frame", ">seconds", ">attention", clean(place_text(prediction)))
     rows = zip(prediction.frame_indices, prediction.frame_seconds, shares, strict=True)
     for index, seconds, share in rows:
         bar = "█" * max(round(_BAR_WIDTH * share / max(shares)), 1)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fewframes.metrics import wilson_interval
-from fewframes.records import EvaluationReport, VideoResult
+from fewframes.records import EvaluationReport, Failure, Prediction, VideoResult, part_text
 
 __all__ = [
     "ClassRow",
     "PairedCounts",
     "accuracy_interval",
+    "bytes_text",
     "class_rows",
     "clean",
     "decoded_line",
@@ -23,12 +24,19 @@ __all__ = [
     "number_text",
     "paired_counts",
     "percent",
+    "place_text",
     "plural",
+    "read_share",
+    "reading_line",
     "right_and_wrong",
+    "second_figure",
     "shorten",
     "top_confusions",
     "worst_mistakes",
 ]
+
+
+_UNITS = ("kB", "MB", "GB", "TB", "PB")
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,29 @@ def number_text(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def bytes_text(size: int) -> str:
+    """A number of bytes in powers of 1000, as "512 bytes" or "3.2 MB"."""
+    if size < 1000:
+        return plural(size, "byte")
+    power = 1
+    while size / 1000**power >= 999.95 and power < len(_UNITS):
+        power += 1
+    return f"{size / 1000**power:,.1f} {_UNITS[power - 1]}"
+
+
+def read_share(bytes_read: int, size_bytes: int | None) -> str:
+    """How much of some files was read, as "1.2 MB of 34.5 MB (3.5 %)"; without the share where no size is known."""
+    if not size_bytes:
+        return bytes_text(bytes_read)
+    return f"{bytes_text(bytes_read)} of {bytes_text(size_bytes)} ({percent(100 * bytes_read / size_bytes)})"
+
+
+def place_text(video: VideoResult | Failure | Prediction) -> str:
+    """A path, with the part of the video that was wanted, if it was not the whole."""
+    part = part_text(video.start, video.end)
+    return f"{video.path}, {part}" if part else video.path
+
+
 def clean(text: str) -> str:
     """Text that can be shown and stored as UTF-8: control characters and bytes that were no text become U+FFFD."""
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" else c for c in text)
@@ -104,22 +135,53 @@ def accuracy_interval(report: EvaluationReport) -> tuple[float, float]:
 
 
 def headline(report: EvaluationReport) -> str:
-    """The one line: top-1 over every listed video with its interval."""
+    """The one line: top-1 over every listed video with its interval; under the policy "skip" both figures at once."""
     lower, upper = accuracy_interval(report)
     return (
         f"top-1 {percent(report.listed.top1)} of {report.listed.num_videos:,} listed videos "
-        f"(95 % interval {lower:.1f} to {upper:.1f})"
+        f"(95 % interval {lower:.1f} to {upper:.1f}){second_figure(report)}"
     )
 
 
+def second_figure(report: EvaluationReport) -> str:
+    """What the policy "skip" puts behind the first figure, so that neither is quoted alone; "" under the others."""
+    if not _skips(report):
+        return ""
+    return f", {percent(report.decoded.top1)} of the {report.decoded.num_videos:,} that could be read"
+
+
 def decoded_line(report: EvaluationReport) -> str | None:
-    """The line over the videos that could be read; None if that is all of them."""
+    """The line over the videos that could be read, and how the others count; None if that is all of them."""
     if not report.failures:
         return None
     failed = f"{plural(len(report.failures), 'video')} could not be read"
     if report.decoded.num_videos == 0:
         return f"no video could be read: {failed}"
-    return f"top-1 {percent(report.decoded.top1)} of the {report.decoded.num_videos:,} that could be read ({failed})"
+    if _skips(report):
+        return f"{failed}: wrong in the first figure, left out of the second (policy: skip)"
+    policy = report.protocol.get("on_bad_video")
+    named = f"; policy: {policy}" if policy else ""
+    return (
+        f"top-1 {percent(report.decoded.top1)} of the {report.decoded.num_videos:,} that could be read "
+        f"({failed}{named})"
+    )
+
+
+def reading_line(report: EvaluationReport) -> str | None:
+    """What reading the videos took; None where it was not measured."""
+    cost = report.reading
+    if cost is None:
+        return None
+    per_video = 1000 * cost.decode_seconds / max(report.decoded.num_videos, 1)
+    waited = percent(100 * cost.wait_seconds / report.seconds) if report.seconds > 0 else percent(0.0)
+    return (
+        f"decoding {cost.decode_seconds:.1f} s in all, {number_text(per_video)} ms a video; waited for it "
+        f"{waited} of the time; read {read_share(cost.bytes_read, cost.size_bytes)}"
+    )
+
+
+def _skips(report: EvaluationReport) -> bool:
+    return report.protocol.get("on_bad_video") == "skip"
 
 
 def class_rows(report: EvaluationReport, *, worst_first: bool = False) -> list[ClassRow]:
@@ -170,17 +232,18 @@ def right_and_wrong(report: EvaluationReport) -> tuple[list[float], list[float]]
     return right, wrong
 
 
-def failure_reasons(report: EvaluationReport) -> list[tuple[str, int]]:
+def failure_reasons(failures: Sequence[Failure]) -> list[tuple[str, int]]:
     """The distinct reasons why videos could not be read, with their counts, most frequent first."""
-    return Counter(failure.reason for failure in report.failures).most_common()
+    return Counter(failure.reason for failure in failures).most_common()
 
 
 def paired_counts(first: Sequence[VideoResult], second: Sequence[VideoResult]) -> PairedCounts | None:
-    """Compare two models video by video; None unless both evaluated the same list (paths and true classes).
+    """Compare two models video by video; None unless both evaluated the same list (paths, parts and true classes).
 
     A video that could not be read counts as wrong.
     """
-    if [(video.path, video.label) for video in first] != [(video.path, video.label) for video in second]:
+    lists = [[(video.path, video.start, video.end, video.label) for video in videos] for videos in (first, second)]
+    if lists[0] != lists[1]:
         return None
     counts: Counter[tuple[bool, bool]] = Counter(
         (one.predicted[:1] == (one.label,), two.predicted[:1] == (two.label,))

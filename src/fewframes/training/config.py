@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fewframes.errors import UsageError
+from fewframes.records import BadVideoPolicy, DecodeOptions, OnBadVideo
 
 __all__ = ["AugmentConfig", "DataConfig", "ModelConfig", "OptimConfig", "TrainConfig"]
 
@@ -16,28 +17,41 @@ class DataConfig:
     """Which videos, and how they are read.
 
     Attributes:
-        source: a folder of class folders, or a CSV file with path,label[,split,group].
-        split_column: which column of a CSV file says the split.
+        source: a folder of class folders, or a list with path,label[,start,end,split,group,weight].
+        split_column: which column of the list says the split.
+        group_column: which column of the list says what must not be torn apart when videos are held out.
         train_split: the split to train on; ignored if the list has no splits.
         val_split: the split to choose the best checkpoint on; empty: "val" if the list has it, otherwise a share of
             the training split is held out. Never name the split that you will report.
         val_fraction: the share that is held out then, whole groups at a time; 0 trains on everything, without
             validation.
-        on_bad_video: "error" stops at the first video that cannot be read; "skip" leaves it out of its batch and
-            counts it in the log and at the end.
+        on_bad_video: "error" stops at the first video that cannot be read; "skip" leaves it out of its batch, and
+            counts and names it in the log, at the end and in the checkpoint.
+        max_bad_fraction: more bad videos than this share of the list, rounded up, stop the run in any case.
+        decode: how videos are decoded, in training and in validation.
         cache_frames: keep up to so many uniformly spaced frames of each video in memory, so that each is decoded once
             and random draws choose among these; 0 decodes anew every time.
         workers: processes that read ahead (threads while the cache is filled); 0 reads in the main process.
+        prefetch: batches that each worker reads ahead; workers * prefetch + 1 batches are the most in memory.
     """
 
     source: str = ""
     split_column: str = "split"
+    group_column: str = "group"
     train_split: str = "train"
     val_split: str = ""
     val_fraction: float = 0.1
-    on_bad_video: Literal["error", "skip"] = "error"
+    on_bad_video: OnBadVideo = "error"
+    max_bad_fraction: float = 0.01
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
     cache_frames: int = 0
     workers: int = 2
+    prefetch: int = 2
+
+    @property
+    def policy(self) -> BadVideoPolicy:
+        """What happens to videos that cannot be read, as a record."""
+        return BadVideoPolicy(self.on_bad_video, self.max_bad_fraction, "--data.")
 
 
 @dataclass(frozen=True)
@@ -151,6 +165,7 @@ class TrainConfig:
             "augment.max_zoom": (self.augment.max_zoom, 1.0),
             "data.cache_frames": (data.cache_frames, 0),
             "data.workers": (data.workers, 0),
+            "data.prefetch": (data.prefetch, 1),
             "seed": (self.seed, 0),
             "validate_every": (self.validate_every, 1),
             "save_every_steps": (self.save_every_steps, 0),
@@ -161,6 +176,7 @@ class TrainConfig:
                 raise UsageError(f"{name} is {value}; expected at least {lowest}")
         shares = {
             "data.val_fraction": data.val_fraction,
+            "data.max_bad_fraction": data.max_bad_fraction,
             "augment.flip_probability": self.augment.flip_probability,
             "optim.label_smoothing": optim.label_smoothing,
             "optim.beta2": optim.beta2,
@@ -169,6 +185,11 @@ class TrainConfig:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is {value}; expected 0 to 1")
+        if data.on_bad_video == "count-as-wrong":
+            raise UsageError(
+                "data.on_bad_video is count-as-wrong, which belongs to evaluation: a training clip that cannot be read "
+                "gives no answer that could be wrong; expected error or skip"
+            )
         if optim.beta2 == 1:
             raise UsageError("optim.beta2 is 1; expected a number below 1, such as 0.999")
         if self.seed >= 2**32:

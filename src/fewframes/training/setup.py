@@ -14,11 +14,17 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from fewframes.catalog import adapted_card, build_from_config, official_labels, parse_options
-from fewframes.data.dataset import FrameCache, TrainingClips, View
-from fewframes.data.manifest import Manifest, hold_out, read_manifest
+from fewframes.catalog import adapted_card, build_from_config, parse_options
+from fewframes.classes import official_labels
+from fewframes.data.bad_videos import BadVideos
+from fewframes.data.cache import FrameCache
+from fewframes.data.dataset import TrainingClips, View
+from fewframes.data.manifest import Manifest
+from fewframes.data.manifest_io import read_manifest
+from fewframes.data.split import hold_out
 from fewframes.errors import InvalidManifest, UsageError
-from fewframes.records import Sampling
+from fewframes.records import Failure, Sampling
+from fewframes.report.text import bytes_text
 from fewframes.training.config import TrainConfig
 from fewframes.training.optim import build_optimizer
 from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output
@@ -28,6 +34,7 @@ from fewframes.weights.loading import LoadReport, load_weights
 
 __all__ = ["Run", "TrainData", "build", "read_data", "start", "training_clips"]
 
+_NOTED_BYTES = 1_000_000_000
 _VAL_NAMES = ("val", "valid", "validation")
 
 
@@ -123,7 +130,7 @@ def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progre
         optimizer=optimizer,
         fabric=fabric,
         clips=training_clips(config, data, info, show=show, finished=progress.epoch >= config.optim.epochs),
-        notes=(*notes, *(f"note: {note}" for note in data.notes)),
+        notes=(*notes, *(f"note: {note}" for note in (*data.notes, *_memory_notes(config, info)))),
     )
     return run, progress
 
@@ -131,14 +138,17 @@ def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progre
 def read_data(config: TrainConfig) -> TrainData:
     """Read the list, part it in training and validation, and check that every file is there.
 
+    With the policy "skip", missing files are bad videos like others: told in a note, and refused above the cap.
+
     Raises:
         InvalidManifest: no such list, files missing, fewer than two classes, or a validation label without training
             videos.
+        TooManyBadVideos: more files are missing than the cap allows.
     """
     data = config.data
     if not data.source:
         raise UsageError("no videos to train on; give --data.source, a folder of class folders or a CSV file")
-    manifest = read_manifest(data.source, split_column=data.split_column)
+    manifest = read_manifest(data.source, split_column=data.split_column, group_column=data.group_column)
     splits = {video.split for video in manifest.videos}
     train = manifest.only(data.train_split) if splits != {None} else manifest
     notes, val = list(manifest.notes), None
@@ -155,9 +165,9 @@ def read_data(config: TrainConfig) -> TrainData:
         else:
             notes.append("no validation split, and too few videos to hold some out: best/ will be the last epoch")
             val = None
-    _check_files(train)
+    notes += _check_files(config, train)
     if val is not None:
-        _check_files(val)
+        notes += _check_files(config, val)
         val.indices_of(train.labels)
     if len(train.labels) < 2:
         raise InvalidManifest(f"{manifest.source}: training needs at least two classes, got {', '.join(train.labels)}")
@@ -213,12 +223,13 @@ def training_clips(
         preprocess=info.preprocess,
         max_zoom=config.augment.max_zoom,
         flip_probability=config.augment.flip_probability,
+        decode=config.data.decode,
     )
-    paths = [video.path for video in data.train.videos]
+    videos, workers = data.train.videos, config.data.workers
     cache = None
     if config.data.cache_frames and not finished:
-        cache = FrameCache(paths, config.data.cache_frames, workers=config.data.workers, progress=show)
-    return TrainingClips(paths, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
+        cache = FrameCache(videos, config.data.cache_frames, workers=workers, progress=show, decode=view.decode)
+    return TrainingClips(videos, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
 
 
 def _open_fabric(config: TrainConfig) -> Fabric:
@@ -231,13 +242,44 @@ def _open_fabric(config: TrainConfig) -> Fabric:
         raise UsageError(f"--device {config.device} cannot be used here; try --device cpu") from error
 
 
-def _check_files(manifest: Manifest) -> None:
-    missing = [video.path for video in manifest.videos if not video.path.is_file()]
-    if missing:
-        raise InvalidManifest(
-            f"{manifest.source}: {len(missing)} of {len(manifest.videos)} listed files do not exist, "
-            f"first {missing[0]}; paths are relative to the list: correct it or add the files"
-        )
+def _memory_notes(config: TrainConfig, info: CheckpointInfo) -> list[str]:
+    """How much memory reading ahead may take, where that is worth knowing or more than there is."""
+    data = config.data
+    if data.workers == 0 or data.cache_frames:
+        return []
+    height, width = info.preprocess.crop
+    size = config.optim.batch_size * info.config.num_frames * 3 * height * width
+    batches = data.workers * data.prefetch + 1
+    try:
+        shared = os.statvfs("/dev/shm")
+        free = shared.f_bavail * shared.f_frsize
+    except (OSError, AttributeError):  # a system that keeps shared memory elsewhere
+        free = None
+    total = bytes_text(batches * size)
+    told = f"{data.workers} workers read ahead: at most {batches} batches of {bytes_text(size)}, {total} together"
+    if free is not None and batches * size > free:
+        return [
+            f"{told}, but /dev/shm has {bytes_text(free)}; if a worker dies, use fewer --data.workers or "
+            "--data.prefetch 1 (a container gets more with --shm-size)"
+        ]
+    return [told] if batches * size > _NOTED_BYTES else []
+
+
+def _check_files(config: TrainConfig, manifest: Manifest) -> list[str]:
+    """A note on missing files, where the policy tolerates so many of them."""
+    missing = {
+        index: Failure(str(video.path), "no such file", video.start, video.end)
+        for index, video in enumerate(manifest.videos)
+        if isinstance(video.path, Path) and not video.path.exists()
+    }
+    if not missing:
+        return []
+    first = next(iter(missing.values())).path
+    told = f"{manifest.source}: {len(missing)} of {len(manifest.videos)} listed files do not exist, first {first}"
+    if config.data.on_bad_video == "error":
+        raise InvalidManifest(f"{told}; paths are relative to the list: correct it or add the files")
+    BadVideos(config.data.policy, manifest, known=missing).check()
+    return [f"{told}; they are left out"]
 
 
 def _record_of(source: Path) -> CheckpointInfo | None:

@@ -6,21 +6,41 @@ import dataclasses
 import json
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fewframes.errors import InvalidCheckpoint, UsageError
+from fewframes.records import Failure
 from fewframes.report.serial import flatten, write_atomically
 from fewframes.training.config import TrainConfig
 
 __all__ = ["Progress", "config_as_dict", "load_state", "prepare_output", "save_state"]
 
 _STATE, _CONFIG = "resume.pt", "config.json"
+_DAMAGES = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    pickle.UnpicklingError,
+)
 # Settings that may differ when a run is taken up again, since no number depends on them.
-_FREE = ("output", "data.workers", "log_every_steps", "save_every_steps")
+# Until now no video was bad, or it was left out: that stays the same under either policy and any cap.
+_FREE = (
+    "output",
+    "data.workers",
+    "data.prefetch",
+    "data.on_bad_video",
+    "data.max_bad_fraction",
+    "log_every_steps",
+    "save_every_steps",
+)
 
 
 @dataclass
@@ -34,6 +54,7 @@ class Progress:
         best_top1: best validation accuracy in percent so far; -1 before the first.
         best_epoch: when that was; -1 before the first.
         num_skipped: clips left out because their video could not be read.
+        bad_videos: those training videos, each once, by their place in the list.
     """
 
     epoch: int = 0
@@ -42,6 +63,7 @@ class Progress:
     best_top1: float = -1.0
     best_epoch: int = -1
     num_skipped: int = 0
+    bad_videos: dict[int, Failure] = field(default_factory=dict)
 
 
 def config_as_dict(config: TrainConfig) -> dict[str, Any]:
@@ -120,11 +142,13 @@ def load_state(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         same = content["manifest_sha256"] == manifest_sha256
-        progress = Progress(**content["progress"])
+        values = dict(content["progress"])
+        bad = {index: Failure(**failure) for index, failure in values.pop("bad_videos", {}).items()}
+        progress = Progress(**values, bad_videos=bad)
         if same:
             model.load_state_dict(content["model"], strict=True)
             optimizer.load_state_dict(content["optimizer"])
-    except (RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+    except _DAMAGES as error:
         raise InvalidCheckpoint(f"{path} is damaged ({type(error).__name__}); start again in another folder") from error
     if not same:
         raise UsageError(f"the list of videos has changed since {path} was written; choose another --output")

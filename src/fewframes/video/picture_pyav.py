@@ -73,7 +73,10 @@ class PictureWriter:
 
 
 def _orientation(frame: VideoFrame) -> Orientation:
-    for side in cast("Iterable[SideData]", frame.side_data):
+    # A frame and its side data, once looked at, hold each other until Python's garbage is collected, and with them the
+    # decoder's memory. So that of a tiny copy is looked at.
+    tiny = frame.reformat(width=16, height=16, interpolation="POINT")
+    for side in cast("Iterable[SideData]", tiny.side_data):
         if side.type.name == "DISPLAYMATRIX":
             return orientation_from_matrix(np.frombuffer(bytes(side), dtype=np.int32).tolist())
     return UPRIGHT

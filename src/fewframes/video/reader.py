@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import bisect
 import operator
+import os
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from fewframes.errors import UsageError
-from fewframes.records import Frames, VideoInfo
+from fewframes.errors import UnreadableVideo, UsageError
+from fewframes.records import DecodeOptions, Frames, VideoInfo
+from fewframes.video.reader_images import ImagesBackend, is_image_folder, is_packed_clip
 from fewframes.video.reader_pyav import PyavBackend
+from fewframes.video.reader_torchcodec import TorchcodecBackend, choose_decoder
 from fewframes.video.source import VideoSource, resolve_source
 
-__all__ = ["DEFAULT_MAX_PIXELS", "Backend", "VideoReader", "open_video"]
+__all__ = ["Backend", "VideoReader", "open_video"]
 
-# 8192 x 8192: above every camera and codec level in use, and 200 MB a frame once it is RGB.
-DEFAULT_MAX_PIXELS = 64 * 1024 * 1024
+_EXACT = DecodeOptions()
 
 
 class Backend(Protocol):
@@ -27,11 +30,21 @@ class Backend(Protocol):
 
     Attributes:
         info: the video.
-        seconds: when each frame is shown, ascending, the first at 0.0; one entry a frame.
+        seconds: (N,) float64, when each frame is shown, ascending, the first at 0.0.
+        key_frames: the numbers of the frames that are decoded without any other, ascending.
+        bytes_read: how much of the source was read so far.
+        packets_decoded: compressed packets that were given to the decoder so far.
     """
 
     info: VideoInfo
-    seconds: Sequence[float]
+    seconds: NDArray[np.float64]
+    key_frames: NDArray[np.int64]
+    packets_decoded: int
+
+    @property
+    def bytes_read(self) -> int:
+        """See above."""
+        ...
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames at strictly ascending `indices`, all in range: (K, H, W, 3) uint8 RGB. Raises UnreadableVideo."""
@@ -51,8 +64,9 @@ class VideoReader:
         info: what is known of the video; its size is that of the frames given out.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, seek: Literal["exact", "keyframe"] = "exact") -> None:
         self._backend: Backend | None = backend
+        self._snaps = seek == "keyframe"
         self.info = backend.info
 
     def frames_at(self, indices: Iterable[int]) -> Frames:
@@ -68,11 +82,14 @@ class VideoReader:
         In a damaged file frames keep the numbers that the file's own list gives them; damage is an error if a frame
         that is asked for, or one that must be decoded for it, is missing.
 
+        Where the video was opened with `seek="keyframe"`, the nearest keyframe at or before each frame is given
+        instead, and `indices` and `seconds` say which it is.
+
         Args:
             indices: frame numbers, each in [0, info.num_frames).
 
         Returns:
-            pixels (T, 3, H, W) uint8 (in channels-last memory), seconds (T,) float64, and the indices.
+            pixels (T, 3, H, W) uint8 (in channels-last memory), seconds (T,) float64, the indices, and what it cost.
 
         Raises:
             UsageError: an index is out of range, or the reader is closed.
@@ -86,7 +103,10 @@ class VideoReader:
                     f"frame {index} was asked for, but {self.info.path} has {num_frames} frames; "
                     f"expected 0 to {num_frames - 1}"
                 )
+        if self._snaps:
+            wanted = tuple(_keyframe_at_or_before(index, backend.key_frames) for index in wanted)
         unique = sorted(set(wanted))
+        bytes_before, packets_before = backend.bytes_read, backend.packets_decoded
         pixels = backend.read(unique)
         if wanted != tuple(unique):
             pixels = pixels[[bisect.bisect_left(unique, index) for index in wanted]]
@@ -95,6 +115,8 @@ class VideoReader:
             pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
             seconds=torch.tensor(seconds, dtype=torch.float64),
             indices=wanted,
+            bytes_read=backend.bytes_read - bytes_before,
+            packets_decoded=backend.packets_decoded - packets_before,
         )
 
     def frames_at_seconds(self, seconds: Iterable[float]) -> Frames:
@@ -121,6 +143,29 @@ class VideoReader:
             indices.append(bisect.bisect_right(starts, time) - 1)
         return self.frames_at(indices)
 
+    def frames_between(self, start: float | None, end: float | None) -> range:
+        """The numbers of the frames that begin in [start, end) seconds; None stands for the video's own start or end.
+
+        A part that lies between two frames gives the one that is being shown at `start`, so that no part is empty. What
+        reaches beyond the video's end is cut off there.
+
+        Raises:
+            UsageError: not 0 <= start < end, or the reader is closed.
+            UnreadableVideo: the video ends at or before `start`.
+        """
+        starts, info = self._open_backend().seconds, self.info
+        begin = 0.0 if start is None else start
+        if begin < 0 or (end is not None and end <= begin):
+            raise UsageError(f"the part from {start} to {end} s of {info.path}; expected 0 <= start < end")
+        if begin >= info.duration_seconds:
+            raise UnreadableVideo(
+                info.path,
+                f"the part from {begin:.6g} s on lies beyond its end, {info.duration_seconds:.6g} s; correct the list",
+            )
+        first = bisect.bisect_left(starts, begin)
+        last = len(starts) if end is None else bisect.bisect_left(starts, end)
+        return range(first, last) if first < last else range(first - 1, first)
+
     def close(self) -> None:
         """Free the file and the decoder; calling it again does nothing."""
         if self._backend is not None:
@@ -141,18 +186,26 @@ class VideoReader:
         return self._backend
 
 
-def open_video(source: VideoSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> VideoReader:
+def _keyframe_at_or_before(index: int, key_frames: NDArray[np.int64]) -> int:
+    """The frame itself if no keyframe comes before it, as in what is left of an open group of pictures."""
+    at = int(np.searchsorted(key_frames, index, side="right")) - 1
+    return int(key_frames[at]) if at >= 0 else index
+
+
+def open_video(source: VideoSource, *, decode: DecodeOptions = _EXACT) -> VideoReader:
     """Open a video and find out exactly which frames it shows.
 
-    All packets are listed once and one frame is decoded; the whole video is decoded here only where its packets do
-    not tell its frames (formats other than MP4/MOV and Matroska/WebM, hidden frames, missing timestamps). Decoding
-    uses one thread, so readers are safe in worker processes and servers. The first video track is read; cover
-    pictures are no video.
+    For MP4 and MOV files only the index and one frame are read here, and later only what the frames asked for need.
+    In other files, and fragmented ones, all packets are listed once. The whole video is decoded here only where its
+    packets do not tell its frames (formats other than MP4/MOV and Matroska/WebM, hidden frames, missing timestamps).
+    Decoding uses one thread, so readers are safe in worker processes and servers. The first video track is read;
+    cover pictures are no video.
 
     Args:
-        source: a path, a URL that FFmpeg can open, a file's content, or a file open for binary reading; such a file
-            is read from its start and left open. A pipe is read to its end first.
-        max_pixels: refuse a video with larger frames before memory is taken for one.
+        source: a path; an address (http, https, s3 and its like, file, tar://MEMBER::SHARD); "-" for standard input;
+            a file's content; a file open for binary reading, which is read from its start and left open; or a folder
+            of numbered images. What cannot be read twice, such as a pipe, is kept in memory, up to a limit.
+        decode: how to decode, and what a video may ask of this machine.
 
     Returns:
         A reader, a context manager; close it.
@@ -160,8 +213,15 @@ def open_video(source: VideoSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> 
     Raises:
         UnreadableVideo: there is no video to be had: no such file, not a video, sound only, encrypted, cut short, its
             codec unknown, its frames too large, or damaged from its beginning.
-        UsageError: `source` is of none of these kinds, or `max_pixels` is below 1.
+        UsageError: `source` is of none of these kinds, or the options do not fit together.
     """
-    if max_pixels < 1:
-        raise UsageError(f"max_pixels is {max_pixels}; expected at least 1")
-    return VideoReader(PyavBackend(resolve_source(source), max_pixels=max_pixels))
+    backend: Backend
+    if is_packed_clip(source):
+        backend = ImagesBackend.from_pack(str(source), decode)
+    elif is_image_folder(source):
+        backend = ImagesBackend.from_folder(os.fspath(source), decode)  # type: ignore[arg-type]
+    elif choose_decoder(decode) == "torchcodec":
+        backend = TorchcodecBackend(resolve_source(source, limits=decode.limits), decode)
+    else:
+        backend = PyavBackend(resolve_source(source, limits=decode.limits), decode)
+    return VideoReader(backend, seek=decode.seek)

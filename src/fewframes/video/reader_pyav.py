@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import errno
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from fewframes.errors import UnreadableVideo
-from fewframes.records import VideoInfo
-from fewframes.video.bitstream import has_h264_lengths, is_h264_dead_end, shows_frame
+from fewframes.records import DecodeOptions, VideoInfo
+from fewframes.video.bitstream import has_h264_lengths, is_h264_dead_end
+from fewframes.video.demux_pyav import REMEDY, TELLING_FORMATS, Demuxer, IndexDisagrees
 from fewframes.video.picture_pyav import PictureWriter
 from fewframes.video.source import Source
-from fewframes.video.timeline import (
-    PacketRecord,
-    TickedFrame,
-    Timeline,
-    timeline_from_frames,
-    timeline_from_packets,
-)
+from fewframes.video.timeline import TickedFrame, Timeline, timeline_from_frames, timeline_from_packets
 
 __all__ = ["PyavBackend"]
 
-# In these containers one packet is one frame of these codecs, except where `shows_frame` and the timeline object.
-_MP4, _MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
-_TELLING_FORMATS = (_MP4, _MATROSKA)
-_TELLING_CODECS = frozenset({"av1", "ffv1", "h264", "hevc", "mjpeg", "prores", "vp8", "vp9", "vvc"})
-_PROGRESSIVE = (0, 1)  # FFmpeg's field orders "unknown" and "progressive"
-
-# Packets of videos up to this size stay in memory, so that going back costs no reading.
-_MAX_HELD_BYTES = 256 * 1024 * 1024
-# Frames that had to be decoded only to count them stay too, up to this size, so that none is decoded twice.
+# Frames that had to be decoded only to count them stay in memory up to this size, so that none is decoded twice.
 _MAX_KEPT_BYTES = 64 * 1024 * 1024
-
-_REMEDY = "download it again or re-encode it"
-_ENCRYPTED = "the video is encrypted; decrypt it first"
+# A decoder gives a frame only after some more packets; this many are fetched with those that are known to be needed.
+_REORDERED_PACKETS = 4
 
 
 class PyavBackend:
@@ -55,18 +39,15 @@ class PyavBackend:
 
     Args:
         source: what to open.
-        max_pixels: refuse larger frames.
+        decode: how, and what it may ask of this machine.
 
     Raises:
         UnreadableVideo: see `fewframes.video.reader.open_video`.
     """
 
-    def __init__(self, source: Source, *, max_pixels: int) -> None:
-        self._source, self._max_pixels = source, max_pixels
-        self._container: InputContainer | None = None
-        self._held: list[Packet[VideoStream]] | None = None  # all packets, unless they are too many
-        self._reading: Iterator[Packet[VideoStream]] = iter(())  # else where reading has got to,
-        self._read = 0  # and how many packets it has passed
+    def __init__(self, source: Source, decode: DecodeOptions) -> None:
+        self._source, self._max_pixels = source, decode.limits.max_pixels
+        self._demuxer: Demuxer | None = None
         self._shortcuts = True  # whether packets may be left out: those before a keyframe, and those nothing needs
         self._counting = False  # whether frames are told apart by counting instead of by their times
         self._frames: Iterator[VideoFrame] | None = None  # what the decoder gives next
@@ -76,21 +57,21 @@ class PyavBackend:
         self._settled = True  # whether a frame has come since the decoder was started
         self._latest: tuple[int, VideoFrame] | None = None  # the frame given last, and its number
         self._wanted, self._last_wanted = frozenset({0}), 0  # the frames that this reading is for
+        self._stop: int | None = None  # the last packet that the decoder gets before it is drained; None: no such
         self._left_out: set[int] = set()  # frames not decoded since the decoder was started, as nothing needs them
         self._kept: list[VideoFrame] = []  # all frames, if they had to be decoded to be counted and are not too many
+        self.packets_decoded = 0
         try:
             with self._typed_errors():
-                self._stream = self._open()
-                self._check_stream()
-                self._tick = self._stream.time_base or Fraction(1, 90_000)
-                records = self._list_packets()
-                self._timeline, first = self._find_timeline(records)
+                self._demuxer = Demuxer(source, decode.limits)
+                self._timeline, first = self._find_timeline()
                 self._latest = (0, first)
                 self._pictures = self._make_pictures(first)
         except BaseException:
             self.close()
             raise
-        self.seconds: Sequence[float] = self._timeline.seconds
+        self.seconds: NDArray[np.float64] = self._timeline.seconds
+        self.key_frames: NDArray[np.int64] = self._timeline.key_frames
         height, width = self._pictures.shape
         self.info = VideoInfo(
             path=source.name,
@@ -99,178 +80,188 @@ class PyavBackend:
             duration_seconds=self._timeline.duration_seconds,
             width=width,
             height=height,
-            codec=self._codec,
+            codec=self._demuxer.codec,
             variable_frame_rate=self._timeline.variable_frame_rate,
             rotation_degrees=self._pictures.orientation.rotation_degrees,
+            size_bytes=self._demuxer.size_bytes,
+            bytes_read=self._demuxer.bytes_read,
+            packets_decoded=self.packets_decoded,
+            decoder="pyav",
         )
+
+    @property
+    def bytes_read(self) -> int:
+        """How much of the file was read so far."""
+        return 0 if self._demuxer is None else self._demuxer.bytes_read
+
+    # For a decoder that asks this one which frames there are, and how they are to look.
+
+    @property
+    def timeline(self) -> Timeline:
+        """The frames and their times."""
+        return self._timeline
+
+    @property
+    def pictures(self) -> PictureWriter:
+        """What makes RGB pixels of a frame."""
+        return self._pictures
+
+    @property
+    def stream_index(self) -> int:
+        """Which of the file's tracks is read."""
+        return self._opened().stream.index
+
+    def first_frame(self) -> VideoFrame:
+        """The frame shown first, as the decoder gives it."""
+        return self._frame(0)
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
         """The frames at strictly ascending `indices`, all in range: (K, H, W, 3) uint8 RGB. Raises UnreadableVideo."""
         pixels = np.empty((len(indices), *self._pictures.shape, 3), dtype=np.uint8)
-        self._wanted, self._last_wanted = frozenset(indices), max(indices, default=0)
         with self._typed_errors():
-            for row, index in zip(pixels, indices, strict=True):
-                self._pictures.write(self._kept[index] if self._kept else self._frame(index), row)
+            try:
+                self._read_into(pixels, indices)
+            except IndexDisagrees:
+                self._list_all_packets()
+                self._read_into(pixels, indices)
         return pixels
 
     def close(self) -> None:
         """Free the file and the decoder; may be called twice."""
-        self._frames = self._latest = self._held = None
+        self._frames = self._latest = None
         self._kept = []
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        if self._demuxer is not None:
+            self._demuxer.close()
+            self._demuxer = None
 
     # Opening
 
-    def _open(self) -> VideoStream:
-        """Open the container anew; returns its first video stream that is not a cover picture."""
-        target = self._source.target
-        options = {"max_pixels": str(self._max_pixels)}
-        if not isinstance(target, str):
-            target.seek(0)
-        if not isinstance(target, str) or target.startswith("file:"):
-            options["protocol_whitelist"] = "file"  # a playlist must not make this process open addresses
-        if self._container is not None:
-            self._container.close()
-        self._container = av.open(target, mode="r", options=options, metadata_errors="replace")
-        videos = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not videos:
-            kinds = " and ".join(sorted({s.type for s in self._container.streams}))
-            raise self._unreadable(f"it has no video track, only {kinds or 'an empty header'}; name a video")
-        for stream in self._container.streams:
-            if stream is not videos[0]:
-                stream.discard = Discard.all
-        return videos[0]
-
-    def _check_stream(self) -> None:
-        context = self._stream.codec_context
-        if context is None:
-            raise self._unreadable(f"there is no decoder for its codec, or its header is damaged; {_REMEDY}")
-        if context.codec_tag == "encv":
-            raise self._unreadable(_ENCRYPTED)
-        self._codec = context.codec.canonical_name
-        self._check_size(context.width, context.height)
-        self._set_up_decoder()
-
-    def _set_up_decoder(self) -> None:
-        context = self._stream.codec_context
-        context.thread_count = 1
-        context.thread_type = "NONE"
-        context.options = {"max_pixels": str(self._max_pixels)}
-
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            raise self._unreadable(
-                f"its frames are {width} x {height}, above the limit of {self._max_pixels} pixels; raise max_pixels"
-            )
-
-    def _list_packets(self) -> list[PacketRecord]:
-        """Read all packets once, and keep them if they are not too many; raises if the file is cut short."""
-        self._telling = (
-            self._opened().format.name in _TELLING_FORMATS
-            and self._codec in _TELLING_CODECS
-            and self._stream.codec_context.field_order in _PROGRESSIVE
-        )
-        may_hide = self._codec in ("vp8", "vp9")
-        records: list[PacketRecord] = []
-        num_bytes, num_corrupt = 0, 0
-        self._held = []
-        for packet in self._demux():
-            if not records and packet.has_sidedata("encryption_info"):
-                raise self._unreadable(_ENCRYPTED)
-            records.append(PacketRecord(packet.pts, packet.duration or 0, packet.is_keyframe, not packet.is_discard))
-            num_bytes += packet.size
-            num_corrupt += packet.is_corrupt
-            if may_hide and not shows_frame(memoryview(packet), self._codec):
-                self._telling = False
-            if num_bytes > _MAX_HELD_BYTES:
-                self._held = None
-            if self._held is not None:
-                self._held.append(packet)
-        self._read = len(records)
-        self._check_not_cut(records, num_corrupt)
-        if not records:
-            raise self._unreadable(f"its video track holds no frame; {_REMEDY}")
-        return records
-
-    def _check_not_cut(self, records: Sequence[PacketRecord], num_corrupt: int) -> None:
-        """Raise if the container promises more than the file holds; two signs must agree, as each alone can mislead."""
-        container, stream, missing = self._opened(), self._stream, self._source.missing_bytes
-        times = [record.pts for record in records if record.pts is not None]
-        held = (max(times) - min(times) + records[-1].duration) * self._tick if times else Fraction(0)
-        stated = stream.duration * self._tick if stream.duration else Fraction(container.duration or 0, av.time_base)
-        if container.format.name == _MP4:
-            index = list(stream.index_entries) if len(stream.index_entries) > len(records) else []
-            beyond = any(entry.pos + entry.size > container.size for entry in index)
-            cut, total = beyond or (bool(index) and num_corrupt > 0), sum(not entry.is_discard for entry in index)
-        elif missing and container.format.name == _MATROSKA:
-            cut, total = not stated or held * (1 + Fraction(3, 2 * max(1, len(records)))) < stated, 0
-        else:
-            cut, total = missing > 0 and stream.frames > len(records), stream.frames
-        if cut:
-            left = max(0, sum(record.is_shown for record in records) - num_corrupt)
-            of_total = f" of {total}" if total else ""
-            of_stated = f" of {float(stated):.1f} s" if stated else ""
-            raise self._unreadable(
-                f"decodes only up to frame {left}{of_total} ({float(held):.1f} s{of_stated}), "
-                f"the file is cut short; {_REMEDY}"
-            )
-
-    def _find_timeline(self, records: Sequence[PacketRecord]) -> tuple[Timeline, VideoFrame]:
+    def _find_timeline(self) -> tuple[Timeline, VideoFrame]:
         """The frames that the video shows, and the first of them."""
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        promised = timeline_from_packets(records, self._tick, rate) if self._telling else None
+        demuxer = self._opened()
+        rate = demuxer.stream.average_rate or demuxer.stream.guessed_rate
+        promised = timeline_from_packets(demuxer.packets, demuxer.tick, rate) if demuxer.telling else None
         if promised is not None:
             self._timeline = promised
-            with contextlib.suppress(UnreadableVideo):
+            try:
                 return promised, self._frame(0)
+            except UnreadableVideo:
+                pass
+            except IndexDisagrees:
+                demuxer.list_all()
+                return self._find_timeline()
+        if demuxer.is_indexed:
+            demuxer.list_all()
+        return self._count_frames()
+
+    def _count_frames(self) -> tuple[Timeline, VideoFrame]:
+        """Decode all frames to learn which there are."""
+        demuxer = self._opened()
+        rate = demuxer.stream.average_rate or demuxer.stream.guessed_rate
         self._counting = True
         self._restart(0)
-        frames, first, num_bytes, kept = [], None, 0, []
+        frames: list[TickedFrame] = []
+        first, num_bytes, kept = None, 0, []
         try:
             for frame in self._frames or ():
-                frames.append(TickedFrame(frame.pts, frame.dts, frame.duration))
+                frames.append(TickedFrame(frame.pts, frame.dts, frame.duration, bool(frame.key_frame)))
                 first = first or frame
                 num_bytes += sum(plane.buffer_size for plane in frame.planes)
                 if num_bytes <= _MAX_KEPT_BYTES:
                     kept.append(frame)
         except av.FFmpegError as error:
             if first is not None:
-                reason = f"decodes only up to frame {len(frames)}, the file is damaged there; {_REMEDY}"
+                reason = f"decodes only up to frame {len(frames)}, the file is damaged there; {REMEDY}"
                 raise self._unreadable(reason) from error
         if first is None:
-            raise self._unreadable(f"not one of its {len(records)} frames can be decoded; {_REMEDY}")
+            raise self._unreadable(f"not one of its {len(demuxer.packets.pts)} frames can be decoded; {REMEDY}")
         self._frames = None
         self._kept = kept if len(kept) == len(frames) else []
-        return timeline_from_frames(frames, self._tick, rate), first
+        return timeline_from_frames(frames, demuxer.tick, rate), first
 
     def _make_pictures(self, first: VideoFrame) -> PictureWriter:
         try:
-            pictures = PictureWriter(first, self._stream.sample_aspect_ratio)
+            pictures = PictureWriter(first, self._opened().stream.sample_aspect_ratio)
         except ValueError as error:
             raise self._unreadable(f"it is to be shown {error}; re-encode it upright") from error
         height, width = pictures.shape
-        self._check_size(width, height)
+        if width * height > self._max_pixels:
+            raise self._unreadable(
+                f"its frames are {width} x {height}, above the limit of {self._max_pixels} pixels; raise max_pixels"
+            )
         return pictures
 
+    def _list_all_packets(self) -> None:
+        """Go on without the file's index, which has proved wrong somewhere; the frames must stay the same."""
+        demuxer, before = self._opened(), self._timeline
+        demuxer.list_all()
+        self._frames = self._latest = None
+        timeline, _ = self._find_timeline()
+        if not np.array_equal(before.seconds, timeline.seconds):
+            raise self._unreadable(f"its packets are not where its index says; {REMEDY}")
+        self._timeline = timeline
+
     # Decoding
+
+    def _read_into(self, pixels: np.ndarray, indices: Sequence[int]) -> None:
+        self._wanted, self._last_wanted = frozenset(indices), max(indices, default=0)
+        if self._kept or not indices:
+            for row, index in zip(pixels, indices, strict=True):
+                self._pictures.write(self._kept[index], row)
+            return
+        runs, had_shortcuts = self._runs(indices), self._shortcuts
+        # What the decoder still holds is asked for at once if the next frame is best had from a later keyframe; and
+        # also after the last run, because what comes out then may show that a frame given before was damaged. It is
+        # left in the decoder where the next call will probably go on: after a stretch of frames without gaps.
+        goes_on = len(runs) == 1 and indices[-1] - indices[0] == len(indices) - 1
+        if had_shortcuts:
+            latest = None if self._latest is None else [self._latest[0]]
+            more = _REORDERED_PACKETS if goes_on else 0
+            self._opened().fetch([(first, last + more) for run, first, last in runs if run != latest])
+        rows = iter(pixels)
+        for run, _, last in runs:
+            self._stop = None if goes_on or not self._shortcuts else last
+            for index in run:
+                self._pictures.write(self._frame(index), next(rows))
+            if self._stop is not None and self._shortcuts:
+                self._shortcuts = self._ends_well()
+                self._frames = None
+        if had_shortcuts and not self._shortcuts:
+            self._latest = None
+            self._read_into(pixels, indices)
+
+    def _runs(self, indices: Sequence[int]) -> list[tuple[list[int], int, int]]:
+        """The frames in runs that are decoded without a jump: which frames, and the first and last packet needed."""
+        if not self._shortcuts or len(self._timeline.packets) == 0:
+            return [(list(indices), 0, len(self._opened().packets.pts) - 1)]
+        runs: list[tuple[list[int], int, int]] = []
+        for index in indices:
+            start, packet = int(self._timeline.starts[index]), int(self._timeline.packets[index])
+            if runs and start <= runs[-1][2]:
+                run, first, last = runs[-1]
+                runs[-1] = ([*run, index], first, max(last, packet))
+            else:
+                runs.append(([index], start, packet))
+        run, first, last = runs[0]
+        if self._frames is not None and first <= self._fed and self._next <= run[0]:
+            runs[0] = (run, max(first, min(self._fed, last)), last)  # the decoder goes on from where it is
+        return runs
 
     def _frame(self, target: int) -> VideoFrame:
         """Decode up to frame `target`, from where the decoder is or from a keyframe, whichever is nearer."""
         if self._latest is not None and self._latest[0] == target:
             return self._latest[1]
-        start = self._timeline.starts[target] if self._shortcuts else 0
+        start = int(self._timeline.starts[target]) if self._shortcuts else 0
         if self._frames is None or target < self._next or start > self._fed:
             self._restart(start)
         try:
             for frame in self._frames or ():
-                number = self._next if self._counting else self._timeline.number_of.get(frame.pts, -1)
+                number = self._next if self._counting else self._timeline.number_at(frame.pts)
                 if 0 <= number < self._next and not self._settled:
                     continue  # precedes the keyframe in presentation: may not be whole, and is not wanted
-                while self._next < number and self._next in self._left_out:
+                while self._next < number and self._is_left_out(self._next):
                     self._next += 1
-                if number != self._next or (self._origin > 0 and frame.is_corrupt):
+                if number != self._next or (self._shortcuts and frame.is_corrupt and not self._counting):
                     break
                 self._settled = True
                 self._next += 1
@@ -286,74 +277,81 @@ class PyavBackend:
         time, total = self._timeline.seconds[self._next], len(self._timeline.seconds)
         raise self._unreadable(
             f"decodes only up to frame {self._next} of {total} ({time:.1f} s of "
-            f"{self._timeline.duration_seconds:.1f} s), the file is damaged there; {_REMEDY}"
+            f"{self._timeline.duration_seconds:.1f} s), the file is damaged there; {REMEDY}"
         )
+
+    def _ends_well(self) -> bool:
+        """Whether the frames that are left in the decoder, which is drained, are undamaged."""
+        try:
+            return not any(frame.is_corrupt for frame in self._frames or ())
+        except av.FFmpegError:
+            return False
 
     def _restart(self, start: int) -> None:
         """Make the decoder ready to be fed from packet `start` on."""
         self._frames = self._latest = None
-        if self._held is None and start < self._read:
-            self._stream = self._open()
-            self._set_up_decoder()
-            self._reading, self._read = self._demux(), 0
+        if self._shortcuts:
+            self._opened().stream.codec_context.flush_buffers()
         else:
-            self._stream.codec_context.flush_buffers()
+            self._opened().renew()  # what damage leaves in a decoder outlives a flush
         self._origin = self._fed = start
-        self._next = self._timeline.starts.index(start) if start else 0
+        self._next = int(np.argmax(self._timeline.starts == start)) if start else 0
         self._settled = start == 0
         self._left_out.clear()
         self._frames = self._decode()
 
     def _decode(self) -> Iterator[VideoFrame]:
         """All frames from packet `self._fed` on, in the order in which the decoder gives them."""
-        context = self._stream.codec_context
-        leave_out = self._shortcuts and not self._counting and self._codec == "h264"
-        leave_out = leave_out and has_h264_lengths(context.extradata)
-        given = False
-        for packet in self._packets_from(self._fed):
+        demuxer, given = self._opened(), False
+        header = demuxer.stream.codec_context.extradata
+        self._tells_dead_ends = demuxer.codec == "h264" and has_h264_lengths(header)
+        packets = demuxer.packets_from(self._fed)
+        while True:
+            if self._shortcuts and self._stop is not None and self._fed > self._stop:
+                break
+            packet = next(packets, None)
+            if packet is None:
+                break
             self._fed += 1
-            if leave_out and self._is_unneeded(packet):
+            if self._is_unneeded(packet):
                 continue
+            self.packets_decoded += 1
             try:
-                frames = context.decode(packet)
+                frames = demuxer.stream.codec_context.decode(packet)
             except av.FFmpegError:
                 # A broadcast that is recorded from mid-stream on is shown from its first whole frame.
-                if self._counting and not given and self._opened().format.name not in _TELLING_FORMATS:
+                if self._counting and not given and demuxer.format_name not in TELLING_FORMATS:
                     continue
                 raise
             given = given or bool(frames)
             yield from frames
-        yield from context.decode(None)
+        yield from demuxer.stream.codec_context.decode(None)
 
     def _is_unneeded(self, packet: Packet[VideoStream]) -> bool:
         """Whether a packet's frame is neither asked for nor referred to by another one, so that it need not be decoded.
 
         Frames after the last one asked for are decoded, as the next call may go on there.
         """
-        number = self._timeline.number_of.get(packet.pts, -1)
-        if not 0 <= number < self._last_wanted or number in self._wanted or not is_h264_dead_end(memoryview(packet)):
+        if not self._shortcuts or self._counting or not self._tells_dead_ends:
+            return False
+        if not is_h264_dead_end(memoryview(packet)):
+            return False
+        number = self._timeline.number_at(packet.pts)
+        if not 0 <= number < self._last_wanted or number in self._wanted:
             return False
         self._left_out.add(number)
         return True
 
-    def _packets_from(self, start: int) -> Iterator[Packet[VideoStream]]:
-        if self._held is not None:
-            yield from itertools.islice(self._held, start, None)
-            return
-        for packet in self._reading:
-            self._read += 1
-            if self._read > start:
-                yield packet
-
-    def _demux(self) -> Iterator[Packet[VideoStream]]:
-        """The video's packets in file order, without the empty ones, which a decoder takes for the end."""
-        return (packet for packet in self._opened().demux(self._stream) if packet.size)
+    def _is_left_out(self, number: int) -> bool:
+        """Whether this frame does not come because its packet was not given to the decoder."""
+        beyond = self._shortcuts and self._stop is not None and self._fed > self._stop
+        return number in self._left_out or (beyond and self._timeline.packets[number] > self._stop)
 
     # Errors
 
-    def _opened(self) -> InputContainer:
-        assert self._container is not None, "VideoReader asks only an open backend"
-        return self._container
+    def _opened(self) -> Demuxer:
+        assert self._demuxer is not None, "VideoReader asks only an open backend"
+        return self._demuxer
 
     def _unreadable(self, reason: str) -> UnreadableVideo:
         return UnreadableVideo(self._source.name, reason)
@@ -369,10 +367,12 @@ class PyavBackend:
 
 def _reason(error: Exception, header: bytes) -> str:
     """One line for an error that opening or reading raised."""
-    if isinstance(error, av.InvalidDataError | av.EOFError):
+    # FFmpeg's own "input/output error" is a length that its parser could not believe; a disk's comes as Python's.
+    damaged = isinstance(error, av.FFmpegError) and error.errno == errno.EIO
+    if damaged or isinstance(error, av.InvalidDataError | av.EOFError):
         if b"encv" in header:
-            return _ENCRYPTED
+            return "the video is encrypted; decrypt it first"
         if header[4:8] == b"ftyp":
-            return f"its index (moov box) is missing or damaged, the file was probably cut short; {_REMEDY}"
-        return f"it is not a video file, or its beginning is damaged; name a video, or {_REMEDY}"
+            return f"its index (moov box) is missing or damaged, the file was probably cut short; {REMEDY}"
+        return f"it is not a video file, or its beginning is damaged; name a video, or {REMEDY}"
     return str(getattr(error, "strerror", None) or error)

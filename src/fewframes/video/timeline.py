@@ -1,65 +1,82 @@
-"""Comes in: timestamps of packets or of decoded frames. Goes out: a `Timeline`: which frames there are, and when."""
+"""Timestamps of packets or of decoded frames come in; a `Timeline` goes out: which frames there are, and when."""
 
 from __future__ import annotations
 
-import bisect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-__all__ = ["PacketRecord", "TickedFrame", "Timeline", "timeline_from_frames", "timeline_from_packets"]
+import numpy as np
+from numpy.typing import NDArray
 
+__all__ = ["NO_TIME", "PacketTable", "TickedFrame", "Timeline", "timeline_from_frames", "timeline_from_packets"]
+
+NO_TIME = -(2**63)  # as FFmpeg writes it
 _ASSUMED_RATE = Fraction(25)  # for a single frame in a container that states no rate at all
+_LONGEST = 2**62  # ticks; a file that claims more is not believed
 
 
-class PacketRecord(NamedTuple):
-    """What a container says of one packet, in decoding order.
+@dataclass(frozen=True)
+class PacketTable:
+    """What a container says of its video's packets, in decoding order.
 
     Attributes:
-        pts: presentation time in ticks; None if the container states none.
-        duration: ticks; 0 if not stated.
-        is_key: whether decoding can start here.
-        is_shown: False if an edit list drops it, so that it is decoded but not shown.
+        pts: (P,) int64, presentation times in ticks; `NO_TIME` where the container states none.
+        durations: (P,) int64 ticks; 0 where not stated.
+        is_key: (P,) bool, whether decoding can start here.
+        is_shown: (P,) bool, False if an edit list drops it, so that it is decoded but not shown.
     """
 
-    pts: int | None
-    duration: int
-    is_key: bool
-    is_shown: bool
+    pts: NDArray[np.int64]
+    durations: NDArray[np.int64]
+    is_key: NDArray[np.bool_]
+    is_shown: NDArray[np.bool_]
 
 
 class TickedFrame(NamedTuple):
-    """The times of one decoded frame, in ticks: presentation, decoding (either may be missing), and duration or 0."""
+    """A decoded frame's times in ticks: presentation and decoding (or None), duration or 0; and if it is a keyframe."""
 
     pts: int | None
     dts: int | None
     duration: int
+    is_key: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Timeline:
     """The frames that a video shows, in presentation order.
 
     Attributes:
-        seconds: when each is shown, the first at 0.0; strictly ascending.
+        seconds: (N,) float64, when each is shown, the first at 0.0; strictly ascending.
         duration_seconds: to the end of the last frame.
         fps: mean frames per second.
         variable_frame_rate: whether the gaps differ by more than one tick.
-        number_of: presentation ticks -> frame number; empty where frames can only be counted from the first one on.
-        starts: for each frame, the number of the packet from which it can be decoded.
+        key_frames: the numbers of those frames that are decoded without any other, ascending.
+        ticks: (N,) int64, presentation times; empty where frames can only be counted from the first one on.
+        packets: (N,) int64, the number of each frame's packet; empty where unknown.
+        starts: (N,) int64, the number of the packet from which each frame can be decoded.
     """
 
-    seconds: tuple[float, ...]
+    seconds: NDArray[np.float64]
     duration_seconds: float
     fps: float
     variable_frame_rate: bool
-    number_of: Mapping[int | None, int]
-    starts: tuple[int, ...]
+    key_frames: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def number_at(self, pts: int | None) -> int:
+        """The number of the frame shown at exactly this time in ticks; -1 if there is none."""
+        if pts is None or not -_LONGEST < pts < 2 * _LONGEST:
+            return -1
+        at = int(self.ticks.searchsorted(pts))
+        return at if at < len(self.ticks) and self.ticks[at] == pts else -1
 
 
-def timeline_from_packets(packets: Sequence[PacketRecord], tick: Fraction, rate: Fraction | None) -> Timeline | None:
+def timeline_from_packets(packets: PacketTable, tick: Fraction, rate: Fraction | None) -> Timeline | None:
     """The timeline that packets promise, or None if they cannot tell which frames will come out of them.
 
     They can if each has a time of its own, the first is a keyframe, and none is shown before the first: what precedes
@@ -70,29 +87,24 @@ def timeline_from_packets(packets: Sequence[PacketRecord], tick: Fraction, rate:
         tick: seconds.
         rate: frames per second as the container states it, if it does.
     """
-    shown = [packet for packet in packets if packet.is_shown]
-    if not shown or not packets[0].is_key:
+    times = packets.pts
+    if not packets.is_shown.any() or not packets.is_key[0]:
         return None
-    times = [packet.pts for packet in packets if packet.pts is not None]
-    if len(set(times)) != len(packets):
+    by_time = np.argsort(times, kind="stable")
+    in_order = times[by_time]
+    if in_order[0] == NO_TIME or int(in_order[-1]) - int(in_order[0]) > _LONGEST or (np.diff(in_order) == 0).any():
         return None
-    order = sorted(
-        (packet.pts, number) for number, packet in enumerate(packets) if packet.is_shown and packet.pts is not None
-    )
-    if order[0][0] < times[0]:
+    shown = by_time[packets.is_shown[by_time]]
+    ticks = times[shown]
+    if ticks[0] < times[0]:
         return None
-    keys = [(times[number], number) for number, packet in enumerate(packets) if packet.is_key]
-    if keys != sorted(keys):
+    keys = np.flatnonzero(packets.is_key)
+    if (np.diff(times[keys]) <= 0).any():
         keys = keys[:1]
-    starts = []
-    for time, number in order:
-        at = bisect.bisect_right(keys, time, key=lambda key: key[0]) - 1
-        while at > 0 and keys[at][1] > number:
-            at -= 1
-        starts.append(keys[max(at, 0)][1])
-    ticks = [time for time, _ in order]
-    number_of: dict[int | None, int] = {time: number for number, time in enumerate(ticks)}
-    return _timeline(ticks, packets[order[-1][1]].duration, tick, rate, (number_of, tuple(starts)))
+    # The last keyframe that neither is shown after the frame nor follows it in the file.
+    at = np.minimum(np.searchsorted(times[keys], ticks, side="right"), np.searchsorted(keys, shown, side="right")) - 1
+    access = _Access(np.flatnonzero(packets.is_key[shown]), ticks, shown, keys[np.maximum(at, 0)])
+    return _timeline(ticks, int(packets.durations[shown[-1]]), tick, rate, access)
 
 
 def timeline_from_frames(frames: Sequence[TickedFrame], tick: Fraction, rate: Fraction | None) -> Timeline:
@@ -106,32 +118,42 @@ def timeline_from_frames(frames: Sequence[TickedFrame], tick: Fraction, rate: Fr
         tick: seconds.
         rate: frames per second as the container states it, if it does.
     """
-    from_the_first: tuple[dict[int | None, int], tuple[int, ...]] = ({}, (0,) * len(frames))
+    none = np.zeros(0, np.int64)
+    keys = np.flatnonzero([frame.is_key for frame in frames])
+    access = _Access(keys, none, none, np.zeros(len(frames), np.int64))
     for times in ([frame.pts for frame in frames], [frame.dts for frame in frames]):
-        ticks = [time for time in times if time is not None]
-        if len(ticks) == len(frames) and all(a < b for a, b in itertools.pairwise(ticks)):
-            return _timeline(ticks, frames[-1].duration, tick, rate, from_the_first)
+        known = [time for time in times if time is not None]
+        ascend = all(before < after for before, after in itertools.pairwise(known))
+        if len(known) == len(frames) and ascend and known[-1] - known[0] < _LONGEST:
+            return _timeline(np.array(known, np.int64), frames[-1].duration, tick, rate, access)
     rate = rate or _ASSUMED_RATE
-    return _timeline(list(range(len(frames))), 1, 1 / rate, rate, from_the_first)
+    return _timeline(np.arange(len(frames)), 1, 1 / rate, rate, access)
+
+
+class _Access(NamedTuple):
+    """How frames are found: see `Timeline`."""
+
+    key_frames: NDArray[np.int64]
+    ticks: NDArray[np.int64]
+    packets: NDArray[np.int64]
+    starts: NDArray[np.int64]
 
 
 def _timeline(
-    ticks: list[int],
-    last_duration: int,
-    tick: Fraction,
-    rate: Fraction | None,
-    access: tuple[Mapping[int | None, int], tuple[int, ...]],
+    ticks: NDArray[np.int64], last_duration: int, tick: Fraction, rate: Fraction | None, access: _Access
 ) -> Timeline:
-    gaps = [after - before for before, after in itertools.pairwise(ticks)]
+    gaps = np.diff(ticks)
     last: Fraction | int = (
-        last_duration if last_duration > 0 else gaps[-1] if gaps else 1 / (rate or _ASSUMED_RATE) / tick
+        last_duration if last_duration > 0 else int(gaps[-1]) if len(gaps) else 1 / (rate or _ASSUMED_RATE) / tick
     )
-    duration = (ticks[-1] - ticks[0] + last) * tick
+    duration = (int(ticks[-1]) - int(ticks[0]) + last) * tick
     return Timeline(
-        seconds=tuple((time - ticks[0]) * tick.numerator / tick.denominator for time in ticks),
+        seconds=(ticks - ticks[0]).astype(np.float64) * tick.numerator / tick.denominator,
         duration_seconds=float(duration),
         fps=float(len(ticks) / duration),
-        variable_frame_rate=bool(gaps) and max(gaps) - min(gaps) > 1,
-        number_of=access[0],
-        starts=access[1],
+        variable_frame_rate=len(gaps) > 0 and int(gaps.max() - gaps.min()) > 1,
+        key_frames=access.key_frames,
+        ticks=access.ticks,
+        packets=access.packets,
+        starts=access.starts,
     )

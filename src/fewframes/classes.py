@@ -1,0 +1,30 @@
+"""The name of a data set comes in; its class names in official label-index order go out."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+
+from fewframes.errors import UnknownName
+
+__all__ = ["label_lists", "official_labels"]
+
+
+@cache
+def official_labels(name: str) -> tuple[str, ...]:
+    """The class names of a data set in its official label-index order, such as "kinetics400".
+
+    Raises:
+        UnknownName: there is no such list; the nearest one is suggested.
+    """
+    if name not in label_lists():
+        raise UnknownName("official label list", name, label_lists())
+    file = resources.files("fewframes") / "labels" / f"{name}.txt"
+    return tuple(file.read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def label_lists() -> tuple[str, ...]:
+    """The data sets whose official class names ship with this package, sorted."""
+    folder = resources.files("fewframes") / "labels"
+    return tuple(sorted(file.name.removesuffix(".txt") for file in folder.iterdir() if file.name.endswith(".txt")))
