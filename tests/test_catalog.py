@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from fewframes.architectures import build_from_config
 from fewframes.catalog import (
     CATALOG,
     adapted_card,
-    build_from_config,
     build_model,
     card_of,
-    default_preprocess,
     list_models,
     parse_options,
 )
@@ -34,12 +33,15 @@ SMALL: dict[str, Any] = {
 }
 
 
+STAMS = ["stam_4", "stam_8", "stam_16", "stam_32", "stam_64", "vit_mean_16"]
+
+
 def test_names() -> None:
-    assert list_models() == ["stam_4", "stam_8", "stam_16", "stam_32", "stam_64", "vit_mean_16"]
+    assert set(STAMS) <= set(list_models())
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_each_card_fits_together(name: str) -> None:
+@pytest.mark.parametrize("name", STAMS)
+def test_each_stam_card_fits_together(name: str) -> None:
     card = card_of(name)
     frames = int(name.rpartition("_")[2])
     assert card.name == name
@@ -50,7 +52,7 @@ def test_each_card_fits_together(name: str) -> None:
     assert (card.weights_url is None) == (name in ("stam_4", "vit_mean_16"))
     assert card.weights_url is None or card.weights_url.endswith(f"/STAM/v2/{name}.pth")
     assert "2103.13915" in card.source or "Table" in card.source
-    assert all(50 < top1 < 100 for top1 in card.published.values())
+    assert all(50 < each.percent < 100 for each in card.published)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,8 @@ def test_unknown_names_are_met_with_the_nearest() -> None:
         adapted_card("stam_16", num_clases=5)
     with pytest.raises(UnknownName, match="unknown model option 'encodr'; did you mean 'encoder'"):
         adapted_card("stam_16", encodr="tiny")
-    with pytest.raises(UnknownName, match="unknown encoder 'huge'; known: tiny, small, base, large"):
-        adapted_card("stam_16", encoder="huge")
+    with pytest.raises(UnknownName, match="unknown encoder 'giant'; known: tiny, small, base, large"):
+        adapted_card("stam_16", encoder="giant")
     with pytest.raises(UnknownName, match="unknown model 'x'; known: stam_4, stam_8"):
         build_model("x")
 
@@ -108,9 +110,10 @@ def test_one_number_is_a_square() -> None:
 
 @pytest.mark.parametrize("size", ENCODER_SIZES)
 def test_encoder_sizes(size: str) -> None:
-    config = adapted_card("stam_16", encoder=size).config
-    assert {"width": config.width, "depth": config.depth, "heads": config.heads} == ENCODER_SIZES[size]
-    assert adapted_card("stam_16", encoder=size, depth=2).config.depth == 2
+    config = dataclasses.asdict(adapted_card("stam_16", encoder=size).config)  # type: ignore[call-overload]
+    assert ENCODER_SIZES[size].items() <= config.items()
+    smaller: Any = adapted_card("stam_16", encoder=size, depth=2).config
+    assert smaller.depth == 2
 
 
 def test_options_that_do_not_fit() -> None:
@@ -121,9 +124,9 @@ def test_options_that_do_not_fit() -> None:
 
 
 def test_the_transform_at_any_size() -> None:
-    assert default_preprocess(StamConfig()).resize_short == 256
+    assert adapted_card("stam_16").preprocess.resize_short == 256
     # 320 / 0.875 = 365.71 is cut, as the release cuts it.
-    assert default_preprocess(StamConfig(image_size=(320, 160))).resize_short == 365
+    assert adapted_card("stam_16", image_size=(320, 160)).preprocess.resize_short == 365
 
 
 def test_the_catalogue_cannot_be_changed() -> None:
@@ -132,7 +135,7 @@ def test_the_catalogue_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         card_of("stam_16").name = "mine"  # type: ignore[misc]
     with pytest.raises(TypeError):
-        card_of("stam_16").published["x"] = 1.0  # type: ignore[index]
+        card_of("stam_16").published[0] = None  # type: ignore[index]
 
 
 def test_a_built_network_runs_and_is_reproducible() -> None:
@@ -162,7 +165,7 @@ def test_a_built_network_runs_and_is_reproducible() -> None:
     ],
 )
 def test_options_as_text(text: str, value: object) -> None:
-    parsed = parse_options([text])
+    parsed = parse_options("stam_16", [text])
     assert parsed == {text.partition("=")[0]: value}
     assert type(next(iter(parsed.values()))) is type(value)
 
@@ -184,11 +187,11 @@ def test_options_as_text(text: str, value: object) -> None:
 )
 def test_options_that_cannot_be_read(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_options(["heads=3", text])
+        parse_options("stam_16", ["heads=3", text])
 
 
 def test_parsed_options_build() -> None:
-    card = adapted_card("stam_16", **parse_options(["encoder=tiny", "image_size=48x32", "aggregator=paper"]))
+    card = adapted_card("stam_16", **parse_options("stam_16", ["encoder=tiny", "image_size=48x32", "aggregator=paper"]))
     assert card.config.width == 192
     assert card.config.image_size == (48, 32)
     assert card.config.aggregator == "paper"

@@ -4,168 +4,125 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 from torch import nn
 
+from fewframes.architectures import build_from_config
+from fewframes.cards import stam
+from fewframes.cards.card import ModelCard, QuotedCard
 from fewframes.errors import UnknownName, UsageError
-from fewframes.models.stam import Stam, StamConfig
+from fewframes.models.checks import ModelConfig
 from fewframes.models.vit import ENCODER_SIZES
-from fewframes.records import Preprocess, Sampling
+from fewframes.records import Preprocess
 
 __all__ = [
     "CATALOG",
-    "ModelCard",
+    "QUOTED",
     "ModelOption",
     "adapted_card",
-    "build_from_config",
     "build_model",
     "card_of",
     "list_models",
     "parse_options",
 ]
 
+ModelOption = int | float | str | bool | tuple[int, ...] | None
 
-ModelOption = int | float | str | tuple[int, int] | None
+_FAMILIES = (stam,)
 
+CATALOG: Mapping[str, ModelCard] = MappingProxyType({card.name: card for each in _FAMILIES for card in each.CARDS})
 
-@dataclass(frozen=True)
-class ModelCard:
-    """What the catalogue knows of a model.
-
-    Attributes:
-        name: the catalogue's name.
-        config: the network's shape.
-        sampling: which frames it looks at by default.
-        preprocess: how frames become its input.
-        labels: name of the official label list of the published weights, such as "kinetics400".
-        weights_url: where the published weights are; None if none were published.
-        source: paper and code.
-        licence: of the published weights and code.
-        published: accuracy in percent as published, by protocol.
-        notes: what a reader should know.
-    """
-
-    name: str
-    config: StamConfig
-    sampling: Sampling
-    preprocess: Preprocess
-    labels: str
-    weights_url: str | None
-    source: str
-    licence: str
-    published: Mapping[str, float]
-    notes: str = ""
-
-
-def default_preprocess(config: StamConfig) -> Preprocess:
-    """The STAM release's transform at any size: short side 1 / 0.875 of the crop, values in [0, 1], no mean or std."""
-    return Preprocess(crop=config.image_size, resize_short=int(max(config.image_size) / 0.875))
-
-
-def _stam_card(num_frames: int, *, top1: float, released: bool = True, notes: str = "") -> ModelCard:
-    config = StamConfig(num_frames=num_frames)
-    url = f"https://miil-public-eu.oss-eu-central-1.aliyuncs.com/model-zoo/STAM/v2/stam_{num_frames}.pth"
-    return ModelCard(
-        name=f"stam_{num_frames}",
-        config=config,
-        sampling=Sampling("uniform", num_frames),
-        preprocess=default_preprocess(config),
-        labels="kinetics400",
-        weights_url=url if released else None,
-        source="Sharir, Noy, Zelnik-Manor 2021, arXiv:2103.13915; weights: STAM release, version 2",
-        licence="Apache-2.0",
-        published=MappingProxyType({"Kinetics-400 top-1, 1 view": top1}),
-        notes=notes,
-    )
-
-
-_MEAN_CONFIG = StamConfig(num_frames=16, aggregator="mean")
-
-CATALOG: Mapping[str, ModelCard] = MappingProxyType(
-    {
-        card.name: card
-        for card in (
-            _stam_card(4, top1=74.1, released=False, notes="in the paper's Table 4; its weights were never published"),
-            _stam_card(8, top1=77.1, notes="the release's README says 77.5"),
-            _stam_card(16, top1=79.3),
-            _stam_card(32, top1=79.9, notes="the release's README says 79.95"),
-            _stam_card(64, top1=80.5),
-            ModelCard(
-                name="vit_mean_16",
-                config=_MEAN_CONFIG,
-                sampling=Sampling("uniform", 16),
-                preprocess=default_preprocess(_MEAN_CONFIG),
-                labels="kinetics400",
-                weights_url=None,
-                source="Sharir, Noy, Zelnik-Manor 2021, Table 2, the same encoder with mean pooling",
-                licence="Apache-2.0",
-                published=MappingProxyType({"Kinetics-400 top-1, 1 view": 75.1}),
-                notes="its weights were never published",
-            ),
-        )
-    }
-)
+# Systems that others compare with and that nobody can build from what was published.
+QUOTED: Mapping[str, QuotedCard] = MappingProxyType({})
 
 
 def list_models() -> list[str]:
-    """The names in the catalogue, in its order."""
+    """The names of all models that can be built, in the catalogue's order."""
     return list(CATALOG)
 
 
 def card_of(name: str) -> ModelCard:
-    """The card of a model. Raises `UnknownName` with the nearest known name."""
+    """The card of a model.
+
+    Raises:
+        UnknownName: no such model; the nearest known name is suggested.
+        UsageError: the system is only quoted and cannot be built, with the reason.
+    """
+    if name in QUOTED:
+        raise UsageError(f"{name} cannot be built, the catalogue only quotes its figures: {QUOTED[name].reason}")
     if name not in CATALOG:
         raise UnknownName("model", name, CATALOG)
     return CATALOG[name]
 
 
 def adapted_card(name: str, **options: ModelOption) -> ModelCard:
-    """A model's card with another shape.
+    """A model's card with another shape; what was published or counted for the old shape is left out.
 
     Args:
         name: a catalogue name.
-        options: any field of `StamConfig`, or `encoder="tiny" | "small" | "base" | "large"` for width, depth and
-            heads at once. `image_size` may be one number for a square.
+        options: any field of the model's config, or `encoder="tiny" | "small" | "base" | "large" | "huge"` for a
+            ViT's width, depth and heads at once. `image_size` may be one number for a square.
 
     Raises:
         UnknownName: the model or an option does not exist.
-        UsageError: the sizes do not fit together.
+        UsageError: the sizes do not fit together, or the model cannot be built at all.
     """
     card = card_of(name)
-    if "encoder" in options:
+    old, preprocess = card.config, card.preprocess
+    known = [each.name for each in dataclasses.fields(old)]  # type: ignore[arg-type]  # all configs are dataclasses
+    sizes_by_name = "encoder" not in known and {"width", "depth", "heads"} <= set(known)
+    if sizes_by_name and "encoder" in options:
         size = str(options.pop("encoder"))
         if size not in ENCODER_SIZES:
             raise UnknownName("encoder", size, ENCODER_SIZES)
         options = {**ENCODER_SIZES[size], **options}
-    known = [each.name for each in dataclasses.fields(StamConfig)]
     for option in options:
         if option not in known:
-            raise UnknownName("model option", option, [*known, "encoder"])
+            raise UnknownName("model option", option, [*known, "encoder"] if sizes_by_name else known)
     side = options.get("image_size")
     if isinstance(side, int):
         options["image_size"] = (side, side)
-    config = dataclasses.replace(card.config, **options)  # type: ignore[arg-type]  # StamConfig checks the values
-    preprocess = card.preprocess if config.image_size == card.config.image_size else default_preprocess(config)
-    sampling = dataclasses.replace(card.sampling, num_frames=config.num_frames)
-    return dataclasses.replace(card, config=config, preprocess=preprocess, sampling=sampling)
+    config: ModelConfig = dataclasses.replace(old, **options)  # type: ignore[type-var]  # the config checks the values
+    if config == old:
+        return card
+    return dataclasses.replace(
+        card,
+        config=config,
+        preprocess=preprocess if config.image_size == preprocess.crop else _with_crop(preprocess, config.image_size),
+        sampling=dataclasses.replace(card.sampling, num_frames=config.num_frames),
+        published=(),
+        num_parameters=None,
+        gmacs=None,
+        gmacs_without_attention_products=None,
+    )
 
 
-def parse_options(options: Iterable[str]) -> dict[str, ModelOption]:
+def _with_crop(spec: Preprocess, crop: tuple[int, int]) -> Preprocess:
+    short = None if spec.resize_short is None else int(max(crop) * spec.resize_short / max(spec.crop))
+    return dataclasses.replace(spec, crop=crop, resize_short=short)
+
+
+def parse_options(name: str, options: Iterable[str]) -> dict[str, ModelOption]:
     """Read "name=value" pairs, such as "depth=4", "image_size=64", "image_size=280x168" or "aggregator=mean".
 
+    Args:
+        name: of the model, whose config says of which kind each value is.
+        options: the pairs.
+
     Raises:
+        UnknownName: the model does not exist.
         UsageError: no "=", or a value that is not of the option's kind.
     """
-    defaults = {each.name: each.default for each in dataclasses.fields(StamConfig)}
+    config = card_of(name).config
+    defaults = {each.name: each.default for each in dataclasses.fields(config)}  # type: ignore[arg-type]
     result: dict[str, ModelOption] = {}
     for option in options:
-        name, equals, text = option.partition("=")
+        key, equals, text = option.partition("=")
         if not equals or not text:
             raise UsageError(f"model option {option!r} is not of the form name=value, such as depth=4")
-        result[name] = _parse_option(name, text, defaults.get(name, ""))
+        result[key] = _parse_option(key, text, defaults.get(key, ""))
     return result
 
 
@@ -173,9 +130,12 @@ def _parse_option(name: str, text: str, default: object) -> ModelOption:
     try:
         if isinstance(default, bool):
             return {"true": True, "false": False}[text.lower()]
-        if isinstance(default, tuple):
-            height, times, width = text.partition("x")
-            return int(height), int(width if times else height)
+        if isinstance(default, tuple) or (default is None and "x" in text):
+            numbers = tuple(int(each) for each in text.split("x"))
+            numbers = numbers * 2 if name == "image_size" and len(numbers) == 1 else numbers
+            if default is not None and len(numbers) != len(default):
+                raise ValueError
+            return numbers
         if isinstance(default, float):
             return float(text)
         if isinstance(default, int) or default is None:
@@ -200,11 +160,6 @@ def build_model(name: str, *, generator: torch.Generator | None = None, **option
 
     Raises:
         UnknownName: the model or an option does not exist; the nearest known name is suggested.
-        UsageError: the sizes do not fit together.
+        UsageError: the sizes do not fit together, or the model exists only as a quoted number.
     """
-    return Stam(adapted_card(name, **options).config, generator)
-
-
-def build_from_config(config: StamConfig, generator: torch.Generator | None = None) -> nn.Module:
-    """Build a network from a complete config, such as a checkpoint's."""
-    return Stam(config, generator)
+    return build_from_config(adapted_card(name, **options).config, generator)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fewframes.catalog import ModelOption, adapted_card, build_from_config, card_of
+from fewframes.architectures import build_from_config
+from fewframes.catalog import ModelOption, adapted_card, card_of
 from fewframes.classes import official_labels
 from fewframes.data.reading import read_frames, shown_name
 from fewframes.errors import UsageError
 from fewframes.metrics import top_k as best_classes
-from fewframes.models.stam import Stam
 from fewframes.records import DecodeOptions, Prediction, Sampling
 from fewframes.video.source import VideoSource
 from fewframes.video.transforms import preprocess
@@ -47,7 +48,6 @@ class Classifier:
         device: str | torch.device = "cpu",
         load_report: LoadReport | None = None,
     ) -> None:
-        assert isinstance(model, Stam)
         self.model = model.to(device)
         self.info = info
         self.device = torch.device(device)
@@ -162,13 +162,26 @@ class Classifier:
         """The network alone: a preprocessed clip (T, 3, H, W) float32 -> (K,) float32 logits on the CPU.
 
         With `attention`, also the (T,) attention of the class token to each frame, which sums to 1.
+
+        Raises:
+            UsageError: `attention` of a network that does not look at frames one by one.
         """
+        if attention and not hasattr(self.model, "frame_weights"):
+            raise UsageError(
+                f"{self.info.name} does not encode frames one by one, so it has no attention to frames; "
+                "use a STAM, or leave attention out"
+            )
         was_training = self.model.training
         self.model.eval()
         try:
-            frames_1TD = self.model.embed_frames(clip_TCHW.unsqueeze(0).to(self.device))
-            logits_K = self.model.classify(frames_1TD)[0].cpu()
-            weights_T = self.model.frame_weights(frames_1TD)[0].cpu() if attention else None
+            model: Any = self.model
+            clip_1TCHW, weights_T = clip_TCHW.unsqueeze(0).to(self.device), None
+            if attention:
+                frames_1TD = model.embed_frames(clip_1TCHW)
+                logits_K = model.classify(frames_1TD)[0].cpu()
+                weights_T = model.frame_weights(frames_1TD)[0].cpu()
+            else:
+                logits_K = model(clip_1TCHW)[0].cpu()
         finally:
             self.model.train(was_training)
         return logits_K, weights_T

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fewframes.catalog import CATALOG, list_models
+from fewframes.catalog import CATALOG, QUOTED, list_models
 from tests.helpers.command import Command
 from tests.helpers.tiny import CLASSES, weights_of
 
@@ -14,22 +14,35 @@ from tests.helpers.tiny import CLASSES, weights_of
 def test_the_catalogue_as_json(command: Command) -> None:
     outcome = command("models", "list", "--json")
     rows = {row["name"]: row for row in outcome.document()}
-    assert (outcome.status, outcome.err, list(rows)) == (0, "", list_models())
+    assert (outcome.status, outcome.err, list(rows)) == (0, "", [*list_models(), *QUOTED])
     # Of the paper's network, counted once from the release's code.
     assert rows["stam_16"]["num_parameters"] == 119_205_520
     assert rows["stam_32"]["num_parameters"] == 119_217_808
     assert rows["stam_64"]["num_parameters"] == 119_242_384
     assert rows["stam_16"]["gmacs"] == pytest.approx(281.57, abs=0.01)
     assert rows["stam_16"]["gmacs_without_attention_products"] == pytest.approx(270.13, abs=0.01)
-    assert rows["stam_16"]["published"] == {"Kinetics-400 top-1, 1 view": 79.3}
+    (published,) = rows["stam_16"]["published"]
+    assert (published["percent"], published["views"], published["source"]) == (79.3, "1x1", "paper, Table 4")
+
+
+def test_filters(command: Command) -> None:
+    def names(*options: str) -> set[str]:
+        return {row["name"] for row in command("models", "list", "--json", *options).document()}
+
+    assert names("--family", "stam") == {name for name, card in CATALOG.items() if card.family == "stam"}
+    assert names("--family", "quoted") == set(QUOTED)
+    assert names("--commercial") == {name for name, card in CATALOG.items() if card.commercial}
+    assert names("--weights") == {name for name, card in CATALOG.items() if card.weights_url}
+    assert "stam_4" not in names("--weights", "--commercial")
+    command("models", "list", "--family", "stm").assert_refused(2, "unknown family 'stm'; did you mean 'stam'")
 
 
 def test_the_catalogue_as_a_table(command: Command) -> None:
     text = command("models", "list").out
     for name, card in CATALOG.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
-        assert ("published" in line) == (card.weights_url is not None)
-    assert max(map(len, text.splitlines())) <= 80
+        assert line.rstrip().endswith("none") == (card.weights_url is None)
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_one_model(command: Command) -> None:
@@ -43,6 +56,9 @@ def test_one_model(command: Command) -> None:
     table = command("models", "show", "stam_16").out
     assert "119,205,520" in table
     assert "arXiv:2103.13915" in table
+    assert "published: 79.3 % top-1, Kinetics-400, 1x1 views (paper, Table 4)" in table
+    assert "encoder.blocks.0 to 11               12 x PreNormBlock            -> 16 x 197 x 768" in table
+    assert "blocks" not in command("models", "show", "stam_16", "--json", "--levels", "0").document()
 
 
 def test_one_checkpoint(command: Command, tiny_checkpoint: Path) -> None:

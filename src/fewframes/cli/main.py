@@ -28,6 +28,10 @@ VERBS = {
     "data synthesize": ("fewframes.cli.data", "write small labelled action videos"),
     "models list": ("fewframes.cli.models_list", "the catalogue: sizes, costs, published accuracy"),
     "models show": ("fewframes.cli.models_show", "one model or checkpoint in detail"),
+    "models convert": (
+        "fewframes.cli.models_convert",
+        "weights from one layout into another, compared tensor by tensor",
+    ),
     "doctor": ("fewframes.cli.doctor", "versions, decoder, devices, threads; checks that they work"),
 }
 

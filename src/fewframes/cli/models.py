@@ -20,4 +20,6 @@ def load_classifier(model: str, *, weights: str, options: Sequence[str], device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {device} cannot be used here ({reason}); try --device cpu") from error
-    return Classifier.load(model, weights=weights or None, device=device, **parse_options(options))
+    return Classifier.load(
+        model, weights=weights or None, device=device, **(parse_options(model, options) if options else {})
+    )

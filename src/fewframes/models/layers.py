@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,25 +52,38 @@ class SelfAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them."""
+    """Two linear layers with a GELU between them.
 
-    def __init__(self, width: int, hidden_width: int) -> None:
+    Args:
+        width: D.
+        hidden_width: between the two.
+        gelu: "exact", or "tanh", the approximation that Flax uses unless told otherwise (ViViT).
+    """
+
+    def __init__(self, width: int, hidden_width: int, *, gelu: Literal["exact", "tanh"] = "exact") -> None:
         super().__init__()
+        self.approximate = "tanh" if gelu == "tanh" else "none"
         self.fc1 = nn.Linear(width, hidden_width)
         self.fc2 = nn.Linear(hidden_width, width)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
-        output: Tensor = self.fc2(F.gelu(self.fc1(tokens_BND)))
+        output: Tensor = self.fc2(F.gelu(self.fc1(tokens_BND), approximate=self.approximate))
         return output
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: drops a residual branch for whole samples while training, rescaling the kept ones."""
+    """Stochastic depth: drops a residual branch for whole samples while training.
 
-    def __init__(self, probability: float) -> None:
+    Args:
+        probability: of dropping.
+        rescale: whether kept branches are divided by the share that is kept, as timm does; ViViT does not.
+    """
+
+    def __init__(self, probability: float, *, rescale: bool = True) -> None:
         super().__init__()
         self.probability = probability
+        self.rescale = rescale
 
     def forward(self, branch_BND: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)."""
@@ -76,7 +91,7 @@ class DropPath(nn.Module):
             return branch_BND
         keep = 1.0 - self.probability
         kept_B11 = torch.empty((branch_BND.shape[0], 1, 1), device=branch_BND.device).bernoulli_(keep)
-        return branch_BND * (kept_B11 / keep).to(branch_BND.dtype)
+        return branch_BND * (kept_B11 / keep if self.rescale else kept_B11).to(branch_BND.dtype)
 
 
 class PreNormBlock(nn.Module):
@@ -94,12 +109,13 @@ class PreNormBlock(nn.Module):
         qkv_bias: bool = True,
         norm_eps: float = 1e-5,
         drop_path: float = 0.0,
+        gelu: Literal["exact", "tanh"] = "exact",
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = SelfAttention(width, heads, qkv_bias=qkv_bias)
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
-        self.mlp = Mlp(width, mlp_width)
+        self.mlp = Mlp(width, mlp_width, gelu=gelu)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens_BND: Tensor) -> Tensor:
@@ -122,7 +138,7 @@ def init_transformer_(model: nn.Module, generator: torch.Generator | None = None
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
+        elif isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.xavier_uniform_(module.weight.flatten(1), generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

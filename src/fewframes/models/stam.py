@@ -8,15 +8,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from fewframes.errors import UsageError
-from fewframes.models.aggregators import (
-    MeanAggregator,
-    OfficialAggregator,
-    PaperAggregator,
-    init_time_positions_,
+from fewframes.models.checks import check_clip, check_whole
+from fewframes.models.layers import init_transformer_
+from fewframes.models.positions import PositionTable
+from fewframes.models.temporal import (
+    build_aggregator,
+    check_frames,
+    check_temporal_heads,
+    check_temporal_numbers,
+    init_aggregator_,
+    time_tables,
 )
-from fewframes.models.layers import PreNormBlock, init_transformer_
-from fewframes.models.vit import FrameEncoder
+from fewframes.models.vit import build_encoder, check_encoder
 
 __all__ = ["Stam", "StamConfig"]
 
@@ -62,37 +65,10 @@ class StamConfig:
     drop_path: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.aggregator not in ("official", "paper", "mean"):
-            raise UsageError(f'aggregator is {self.aggregator!r}; expected "official", "paper" or "mean"')
-        self._check_numbers()
-        sides = self.image_size
-        if len(sides) != 2 or min(sides) < 1 or any(side % self.patch_size for side in sides):
-            raise UsageError(
-                f"image_size is {'x'.join(map(str, sides))}; expected height and width, "
-                f"multiples of patch_size, {self.patch_size}"
-            )
-        if self.width % self.heads:
-            raise UsageError(f"width is {self.width}; expected a multiple of heads, {self.heads}")
-        if self.aggregator != "mean" and self.width % self.temporal_heads:
-            raise UsageError(f"width is {self.width}; expected a multiple of temporal_heads, {self.temporal_heads}")
-
-    def _check_numbers(self) -> None:
-        whole = ["num_classes", "num_frames", "patch_size", "width", "depth", "heads"]
-        if self.aggregator != "mean":
-            whole += ["temporal_depth", "temporal_heads"]
-        if self.temporal_mlp_width is not None:
-            whole.append("temporal_mlp_width")
-        for name in whole:
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UsageError(f"{name} is {value!r}; expected a whole number of at least 1")
-        if not self.norm_eps > 0:
-            raise UsageError(f"norm_eps is {self.norm_eps}; expected a number above 0")
-        if not self.width * self.mlp_ratio >= 1:
-            raise UsageError(f"mlp_ratio is {self.mlp_ratio}; expected at least 1 / width, so that an MLP is not empty")
-        for name in ("temporal_dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; expected at least 0 and below 1")
+        check_whole(self, ("num_classes", "num_frames"))
+        check_temporal_numbers(self)
+        check_encoder(self)
+        check_temporal_heads(self, self.width)
 
 
 class Stam(nn.Module):
@@ -111,29 +87,20 @@ class Stam(nn.Module):
     def __init__(self, config: StamConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
-        self.encoder = FrameEncoder(
-            config.image_size,
-            config.patch_size,
-            width=config.width,
-            blocks=[
-                PreNormBlock(
-                    config.width,
-                    config.heads,
-                    mlp_width=int(config.width * config.mlp_ratio),
-                    qkv_bias=config.qkv_bias,
-                    norm_eps=config.norm_eps,
-                    drop_path=config.drop_path * index / max(config.depth - 1, 1),
-                )
-                for index in range(config.depth)
-            ],
-            norm_eps=config.norm_eps,
-        )
-        self.aggregate = _build_aggregator(config)
+        self.encoder = build_encoder(config)
+        self.aggregate = build_aggregator(config, config.width)
         self.head = nn.Linear(config.width, config.num_classes)
-        init_transformer_(self, generator)
+        init_transformer_(self.encoder, generator)
         self.encoder.init_positions_()
-        if not isinstance(self.aggregate, MeanAggregator):
-            init_time_positions_(self.aggregate.pos_embed)
+        init_aggregator_(self.aggregate, generator)
+        init_transformer_(self.head, generator)
+
+    head_names = ("head.weight", "head.bias")
+
+    def position_tables(self) -> tuple[PositionTable, ...]:
+        """The learned positions: of patches in a frame, and of frames in the clip."""
+        space = PositionTable("encoder.pos_embed", has_class=True, grid=(1, *self.encoder.grid))
+        return (space, *time_tables(self.config))
 
     def forward(self, clip_BTCHW: Tensor) -> Tensor:
         """(B, T, 3, H, W) float, preprocessed -> (B, K) float32 logits. Raises UsageError if T, H or W do not fit."""
@@ -141,62 +108,19 @@ class Stam(nn.Module):
 
     def embed_frames(self, clip_BTCHW: Tensor) -> Tensor:
         """(B, T, 3, H, W) -> (B, T, D), each frame on its own; any T."""
-        expected = (3, *self.config.image_size)
-        fits = clip_BTCHW.ndim == 5 and tuple(clip_BTCHW.shape[2:]) == expected
-        if not fits or not clip_BTCHW.is_floating_point():
-            kind = str(clip_BTCHW.dtype).removeprefix("torch.")
-            raise UsageError(
-                f"the clip is {tuple(clip_BTCHW.shape)} {kind}; expected (B, T, {', '.join(map(str, expected))}) "
-                "of floats; use the model's own preprocess"
-            )
+        check_clip(clip_BTCHW, self.config, any_frames=True)
         embedding_FD = self.encoder(clip_BTCHW.flatten(0, 1))
         embedding_BTD: Tensor = embedding_FD.unflatten(0, clip_BTCHW.shape[:2])
         return embedding_BTD
 
     def classify(self, frames_BTD: Tensor) -> Tensor:
         """(B, T, D) frame embeddings -> (B, K) float32 logits. Raises UsageError if T or D are not the model's."""
-        self._check_frames(frames_BTD)
+        check_frames(frames_BTD, self.config, self.config.width)
         logits_BK: Tensor = self.head(self.aggregate(frames_BTD))
         return logits_BK.float()
 
     def frame_weights(self, frames_BTD: Tensor) -> Tensor:
         """How much the class token attends to each frame in the last temporal layer: (B, T, D) -> (B, T), sums to 1."""
-        self._check_frames(frames_BTD)
+        check_frames(frames_BTD, self.config, self.config.width)
         weights_BT: Tensor = self.aggregate.frame_weights(frames_BTD)
         return weights_BT
-
-    def _check_frames(self, frames_BTD: Tensor) -> None:
-        config = self.config
-        if frames_BTD.ndim != 3 or frames_BTD.shape[2] != config.width:
-            raise UsageError(
-                f"the frame embeddings are {tuple(frames_BTD.shape)}; expected (B, T, {config.width}), "
-                "as embed_frames gives them"
-            )
-        num_frames = frames_BTD.shape[1]
-        if num_frames < 1 or (config.aggregator != "mean" and num_frames != config.num_frames):
-            raise UsageError(
-                f"the clip has {num_frames} frames but the model needs {config.num_frames}; "
-                f"sample with count={config.num_frames}"
-            )
-
-
-def _build_aggregator(config: StamConfig) -> OfficialAggregator | PaperAggregator | MeanAggregator:
-    if config.aggregator == "official":
-        return OfficialAggregator(
-            config.num_frames,
-            config.width,
-            depth=config.temporal_depth,
-            heads=config.temporal_heads,
-            mlp_width=config.temporal_mlp_width or 2048,
-            dropout=config.temporal_dropout,
-        )
-    if config.aggregator == "paper":
-        return PaperAggregator(
-            config.num_frames,
-            config.width,
-            depth=config.temporal_depth,
-            heads=config.temporal_heads,
-            mlp_width=config.temporal_mlp_width or 4 * config.width,
-            norm_eps=config.norm_eps,
-        )
-    return MeanAggregator()

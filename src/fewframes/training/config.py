@@ -79,7 +79,8 @@ class AugmentConfig:
     """Randomness of a training clip, drawn once per clip and applied to all its frames.
 
     Attributes:
-        random_frames: draw one frame at random inside each of the equal segments; otherwise take their centres.
+        random_frames: draw one frame at random inside each of the equal segments; for a model that looks at one stretch
+            of a video, draw where that begins. Otherwise choose as evaluation does.
         max_zoom: the short side is resized to the model's, times a random factor from 1 to this.
         flip_probability: of mirroring left and right. A mirrored "move left" is a "move right": keep 0 where sides
             matter.

@@ -16,16 +16,21 @@ def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, ob
     """Sort parameters by how they learn.
 
     Weight matrices and convolutions decay; norms, biases, class tokens and positions do not. Everything outside the
-    frame encoder (aggregator, head) has `temporal_lr_factor` times the learning rate.
+    frame encoder (aggregator, head) has `temporal_lr_factor` times the learning rate; in a network without a frame
+    encoder that is its head.
 
     Returns:
         Groups for a torch optimiser with "name", "params", "lr", "base_lr" and "weight_decay"; none is empty, and each
         parameter is in exactly one.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        decays = parameter.ndim > 1 and not name.endswith(("cls_token", "pos_embed"))
-        groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+    named = dict(model.named_parameters())
+    heads: tuple[str, ...] = getattr(model, "head_names", ())
+    has_encoder = any(name.startswith("encoder.") for name in named)
+    for name, parameter in named.items():
+        decays = parameter.ndim > 1 and name.endswith("weight")  # tokens and positions are bare parameters
+        in_encoder = name.startswith("encoder.") if has_encoder else name not in heads
+        groups.setdefault((in_encoder, decays), []).append(parameter)
     result: list[dict[str, object]] = []
     for (in_encoder, decays), parameters in groups.items():
         lr = config.lr if in_encoder else config.lr * config.temporal_lr_factor

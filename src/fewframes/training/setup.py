@@ -14,7 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from fewframes.catalog import adapted_card, build_from_config, parse_options
+from fewframes.architectures import build_from_config
+from fewframes.catalog import adapted_card, parse_options
 from fewframes.classes import official_labels
 from fewframes.data.bad_videos import BadVideos
 from fewframes.data.cache import FrameCache
@@ -176,7 +177,7 @@ def read_data(config: TrainConfig) -> TrainData:
 
 def build(config: TrainConfig, data: TrainData) -> tuple[nn.Module, CheckpointInfo, LoadReport | None]:
     """The network with its starting weights, its record, and what became of foreign weights."""
-    options = parse_options(config.model.options)
+    options = parse_options(config.model.name, config.model.options)
     if "num_classes" in options:
         raise UsageError("num_classes follows from the videos' labels; leave it out of model.options")
     card = adapted_card(config.model.name, **options, num_classes=len(data.labels))
@@ -219,17 +220,26 @@ def training_clips(
 ) -> TrainingClips:
     """The random views to learn from; fills the memory cache if the config asks for one and the run is not finished."""
     view = View(
-        sampling=Sampling("random_in_segment" if config.augment.random_frames else "uniform", info.config.num_frames),
+        sampling=_training_sampling(info.sampling, random_frames=config.augment.random_frames),
         preprocess=info.preprocess,
         max_zoom=config.augment.max_zoom,
         flip_probability=config.augment.flip_probability,
         decode=config.data.decode,
+        random_frames=config.augment.random_frames,
     )
     videos, workers = data.train.videos, config.data.workers
     cache = None
     if config.data.cache_frames and not finished:
         cache = FrameCache(videos, config.data.cache_frames, workers=workers, progress=show, decode=view.decode)
+        cache.check(view.sampling)
     return TrainingClips(videos, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
+
+
+def _training_sampling(own: Sampling, *, random_frames: bool) -> Sampling:
+    """The model's own rule where it can draw; for the others, draws from the same equal segments."""
+    if own.rule in ("clip", "clip_linspace", "segment_middle"):
+        return own
+    return Sampling("random_in_segment" if random_frames else "uniform", own.num_frames)
 
 
 def _open_fabric(config: TrainConfig) -> Fabric:

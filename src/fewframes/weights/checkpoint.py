@@ -14,9 +14,9 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from fewframes.catalog import build_from_config
+from fewframes.architectures import ARCHITECTURES, architecture_of, build_from_config
 from fewframes.errors import InvalidCheckpoint, UsageError
-from fewframes.models.stam import StamConfig
+from fewframes.models.checks import ModelConfig
 from fewframes.records import Preprocess, Sampling
 from fewframes.weights.files import read_tensors, sha256_of
 
@@ -40,7 +40,7 @@ class CheckpointInfo:
     """
 
     name: str
-    config: StamConfig
+    config: ModelConfig
     sampling: Sampling
     preprocess: Preprocess
     labels: tuple[str, ...]
@@ -116,7 +116,7 @@ def _write(folder: Path, model: nn.Module, info: CheckpointInfo) -> None:
     save_file(tensors, folder / WEIGHTS_NAME)
     content = {
         "format": _FORMAT,
-        "architecture": "stam",
+        "architecture": architecture_of(info.config),
         **dataclasses.asdict(info),
         "weights_sha256": sha256_of(folder / WEIGHTS_NAME),
     }
@@ -133,18 +133,17 @@ def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:
         raise InvalidCheckpoint(f"{folder} is no checkpoint: it has no {INFO_NAME}; name a folder that training wrote")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") != _FORMAT or content.pop("architecture") != "stam":
+        architecture = ARCHITECTURES.get(content.pop("architecture"))
+        if content.pop("format") != _FORMAT or architecture is None:
             raise InvalidCheckpoint(f"{path} has another format or architecture; update fewframes")
         stated_sha256 = str(content.pop("weights_sha256"))
-        config = content.pop("config")
-        preprocess: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content.pop("preprocess").items()
-        }
+        config = _with_tuples(content.pop("config"))
+        for name in ("num_classes", "num_frames", "image_size"):  # the rest has defaults, so that older records load
+            config[name]
         info = CheckpointInfo(
-            config=StamConfig(**{**config, "image_size": tuple(config["image_size"])}),
+            config=architecture.config(**config),
             sampling=Sampling(**content.pop("sampling")),
-            preprocess=Preprocess(**preprocess),
+            preprocess=Preprocess(**_with_tuples(content.pop("preprocess"))),
             labels=tuple(content.pop("labels")),
             **content,
         )
@@ -153,6 +152,15 @@ def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:
             f"{path} is damaged ({type(error).__name__}: {error}); copy the folder again"
         ) from error
     return info, stated_sha256
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Undo what JSON does to tuples, at any depth."""
+    return {name: _to_tuple(value) for name, value in values.items()}
+
+
+def _to_tuple(value: object) -> object:
+    return tuple(_to_tuple(each) for each in value) if isinstance(value, list) else value
 
 
 def _check_fit(folder: Path, model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:

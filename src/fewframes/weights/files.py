@@ -15,10 +15,12 @@ from torch import Tensor
 
 from fewframes.errors import InvalidCheckpoint, UnsafePickle
 
-__all__ = ["read_tensors", "sha256_of"]
+__all__ = ["find_file", "read_tensors", "sha256_of"]
 
 # The first bytes of what torch.save writes: a zip archive now, a pickle of protocol 2 or later before torch 1.6.
 _ZIP, _PICKLES = b"PK\x03\x04", tuple(bytes([0x80, protocol]) for protocol in (2, 3, 4, 5))
+
+_NAMES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
 
 # Where published files keep the state dict inside the pickled dictionary.
 _WRAPPERS = ("model", "state_dict", "model_state", "module")
@@ -46,6 +48,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise InvalidCheckpoint(f"{path}: tensor {name!r} holds values that are not finite; the file is damaged")
     return tensors
+
+
+def find_file(source: Path) -> Path:
+    """A file as it is; of a folder, the weights in it under a usual name, ours first.
+
+    Known names: weights.safetensors (ours), model.safetensors and pytorch_model.bin (Hugging Face).
+    """
+    if not source.is_dir():
+        return source
+    return next((source / name for name in _NAMES if (source / name).is_file()), source / _NAMES[0])
 
 
 def sha256_of(path: Path) -> str:

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fewframes.errors import InvalidCheckpoint
-from fewframes.models.stam import Stam
-from fewframes.weights.adapters import own, stam, vit
-from fewframes.weights.files import read_tensors
-from fewframes.weights.resize import resize_positions_in_space, resize_positions_in_time
+from fewframes.architectures import ARCHITECTURES, build_from_config
+from fewframes.errors import FewframesError, InvalidCheckpoint
+from fewframes.models.positions import PositionTable
+from fewframes.weights.files import find_file, read_tensors
+from fewframes.weights.layout import Layout, Translation
+from fewframes.weights.layouts import layout_names, layout_of
+from fewframes.weights.resize import resize_positions
 
 __all__ = ["LoadReport", "load_weights"]
 
-_LAYOUTS = (own, stam, vit)
-_HEAD = ("head.weight", "head.bias")
-_SPACE, _TIME = "encoder.pos_embed", "aggregate.pos_embed"
+OWN = "fewframes"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class LoadReport:
         loaded: our names of the tensors taken as they are.
         resized: "name: old shape -> new shape" of interpolated positions.
         newly_initialised: our names of the tensors that the file does not have and that keep their random values.
-        unused: the file's tensors that were left out: a head of another class count.
+        unused: the file's tensors that were left out: a head of another class count, a part only pre-training needs.
         notes: anything else that a reader should know, a sentence each.
     """
 
@@ -72,47 +74,36 @@ class _Plan:
 def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False) -> LoadReport:
     """Fill a model from a file or checkpoint folder of any known layout; strict.
 
-    Known layouts: our own, the STAM release (first release without `qkv.bias`, second with it), timm's ViT (encoder
-    only: a temporal aggregator stays newly initialised). Positions are interpolated in space and time where sizes
-    differ; a head of another class count stays newly initialised; both are reported. Anything else that does not match
-    is an error, and the model is then left as it was.
+    Known layouts: our own, and one for each module of `weights/adapters`. Positions are interpolated in space and time
+    where sizes differ; a head of another class count stays newly initialised, and so does what a layout never holds
+    (an image model has no temporal part); all of it is reported. Anything else that does not match is an error, and
+    the model is then left as it was.
 
     Args:
         model: a model of the catalogue.
-        source: a .safetensors or PyTorch file, or a folder with weights.safetensors.
+        source: a .safetensors or PyTorch file, or a folder that holds one under a usual name.
         new_head: leave the head newly initialised even if its class count fits, because the classes are others.
 
     Raises:
-        InvalidCheckpoint: the file is missing or damaged, its layout is unknown, or tensors are missing, misshapen or
-            left over. `UnsafePickle` if it holds more than tensors.
+        InvalidCheckpoint: the file is missing or damaged, its layout is unknown or another family's, or tensors are
+            missing, misshapen or left over. `UnsafePickle` if it holds more than tensors.
     """
-    if not isinstance(model, Stam):
+    if type(getattr(model, "config", None)) not in {each.config for each in ARCHITECTURES.values()}:
         raise InvalidCheckpoint(f"no table of names for a {type(model).__name__}; build the model with build_model")
-    path = Path(source)
-    if path.is_dir():
-        path = path / "weights.safetensors"
+    path = find_file(Path(source))
     tensors = read_tensors(path)
-    layout = next((each for each in _LAYOUTS if each.is_layout(tensors)), None)
-    if layout is None:
-        known = "; ".join(each.NAME for each in _LAYOUTS)
-        raise InvalidCheckpoint(
-            f"{path}: unknown layout (tensors such as {', '.join(sorted(tensors)[:3]) or 'none'}); known: {known}"
-        )
-    translated = {layout.translate_name(name): tensor for name, tensor in tensors.items()}
-    stated_grid = _grid_beside(path) if layout is own else None
-    old_grid = stated_grid or _guess_grid(translated.get(_SPACE), model.encoder.grid, square=layout is not own)
-    plan = _plan(model, translated, old_grid=old_grid, encoder_only=layout is vit, new_head=new_head)
-    if layout is own and stated_grid is None and len(set(model.encoder.grid)) > 1:
-        plan.notes.append(f"the file does not state its patch grid; taken to be {old_grid[0]}x{old_grid[1]}")
+    layout, translation = _translate(path, tensors, model)
+    name = OWN if layout is None else layout.NAME
+    plan = _plan(model, translation, own=layout is None, new_head=new_head)
     if plan.wrong:
         problems = "; ".join(plan.wrong[:6]) + (f"; and {len(plan.wrong) - 6} more" if len(plan.wrong) > 6 else "")
         raise InvalidCheckpoint(
-            f"{path} ({layout.NAME} layout) does not fit this model: {problems}; build the model with the file's sizes"
+            f"{path} ({name} layout) does not fit this model: {problems}; build the model with the file's sizes"
         )
     model.load_state_dict(plan.values, strict=True)
     return LoadReport(
         source=str(source),
-        layout=layout.NAME,
+        layout=name,
         loaded=tuple(plan.loaded),
         resized=tuple(plan.resized),
         newly_initialised=tuple(plan.new),
@@ -121,107 +112,158 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
     )
 
 
-def _plan(
-    model: Stam,
-    source: dict[str, Tensor],
-    *,
-    old_grid: tuple[int, int],
-    encoder_only: bool,
-    new_head: bool,
-) -> _Plan:
-    plan = _Plan()
-    target = model.state_dict()
-    replace_head = _head_is_replaced(source, target, new_head=new_head)
-    biases = {name for name in target if name.startswith("encoder.") and name.endswith("attn.qkv.bias")}
-    without_biases = bool(biases) and biases.isdisjoint(source)
+def _translate(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> tuple[Layout | None, Translation]:
+    """The file's layout, None for our own, and its tensors in our names."""
+    stated = _record_beside(path)
+    ours, theirs = set(model.state_dict()), set(tensors)
+    layout = layout_of(tensors)
+    family = stated.get("architecture")
+    if layout is None and family in ARCHITECTURES and not _is_of(model, str(family)) and len(ours & theirs) < len(ours):
+        raise InvalidCheckpoint(f"{path} holds a {family} network of fewframes, but the model is {_family(model)}")
+    if ours == theirs or (len(ours & theirs) * 2 > len(theirs) and (layout is None or not layout.fits(model))):
+        return None, Translation(dict(tensors), grids=_stated_grids(stated))
+    if layout is None:
+        raise InvalidCheckpoint(
+            f"{path}: unknown layout (tensors such as {', '.join(sorted(tensors)[:3]) or 'none'}); "
+            f"known: {'; '.join((OWN, *layout_names()))}"
+        )
+    if not layout.fits(model):
+        raise InvalidCheckpoint(
+            f"{path} is a file of the layout {layout.NAME}, which cannot fill {_family(model)}; "
+            "build the model that belongs to it (fewframes models convert says which)"
+        )
+    return layout, layout.translate(tensors, model)
+
+
+def _is_of(model: nn.Module, architecture: str) -> bool:
+    return type(model.config) is ARCHITECTURES[architecture].config
+
+
+def _family(model: nn.Module) -> str:
+    return next(f"a {name} network" for name in ARCHITECTURES if _is_of(model, name))
+
+
+def _plan(model: nn.Module, translation: Translation, *, own: bool, new_head: bool) -> _Plan:
+    plan = _Plan(unused=list(translation.unused), notes=list(translation.notes))
+    source, target = translation.tensors, model.state_dict()
+    heads: tuple[str, ...] = getattr(model, "head_names", ("head.weight", "head.bias"))
+    replace_head = _head_is_replaced(heads, source, target, new_head=new_head)
+    tables = {each.name: each for each in getattr(model, "position_tables", tuple)()}
     for name, current in target.items():
         value = source.get(name)
-        if name in _HEAD and replace_head:
+        if name in heads and replace_head:
             plan.new.append(name)
             plan.values[name] = current
             if value is not None:
                 plan.unused.append(f"{name} {_shape(value)}")
-        elif value is None and name in biases and without_biases:
-            plan.values[name] = torch.zeros_like(current)
-        elif value is None and encoder_only and name.startswith("aggregate."):
+        elif value is None and name.startswith(translation.may_lack):
             plan.new.append(name)
             plan.values[name] = current
         elif value is None:
             plan.wrong.append(f"{name} is missing")
         else:
-            _take(plan, name, value, current, model=model, old_grid=old_grid)
+            grid = None
+            if name in tables:
+                fits = value.ndim == 3 and value.shape[0] == 1 and value.shape[2] == current.shape[2]
+                stated = translation.grids.get(name)
+                grid = _old_grid(plan, value, tables[name], stated, own=own) if fits else None
+            _take(plan, name, value, current, table=tables.get(name), old_grid=grid, filled=name in translation.filled)
     plan.wrong += [f"{name} {_shape(source[name])} is left over" for name in source if name not in target]
-    if without_biases:
-        plan.notes.append("no attn.qkv.bias in the file (first STAM release, MIIL ViT): set to zero, which is the same")
-    if encoder_only and model.config.norm_eps != 1e-6:
-        plan.notes.append(
-            "ViTs of timm were trained with norm_eps=1e-6 and a mean and std of their own; "
-            f"this model has norm_eps={model.config.norm_eps:g}: set both as the file's author says"
-        )
     _note_types(plan, source, target)
     return plan
 
 
-def _take(plan: _Plan, name: str, value: Tensor, current: Tensor, *, model: Stam, old_grid: tuple[int, int]) -> None:
+def _take(
+    plan: _Plan,
+    name: str,
+    value: Tensor,
+    current: Tensor,
+    *,
+    table: PositionTable | None,
+    old_grid: tuple[int, int, int] | None,
+    filled: bool,
+) -> None:
     """Take one tensor as it is, or interpolated if it is a table of positions of another size."""
-    resized = None
-    is_table = value.ndim == 3 and value.shape[0] == 1 and value.shape[2] == current.shape[2]
-    tokens, grid = (value.shape[1] if is_table else 0), model.encoder.grid
-    if name == _SPACE and old_grid != grid and old_grid[0] * old_grid[1] == tokens - 1 > 0:
-        resized = resize_positions_in_space(value, old_grid, grid)
-    elif name == _TIME and 1 < tokens != current.shape[1]:
-        resized = resize_positions_in_time(value, current.shape[1] - 1)
-    if resized is not None:
+    if table is not None and old_grid is not None and old_grid != table.grid:
+        resized = resize_positions(value, old_grid, table)
         plan.resized.append(f"{name}: {_shape(value)} -> {_shape(resized)}")
         plan.values[name] = resized
     elif value.shape != current.shape:
         plan.wrong.append(f"{name} is {_shape(value)}, expected {_shape(current)}")
     else:
-        plan.loaded.append(name)
         plan.values[name] = value
+        if not filled:
+            plan.loaded.append(name)
 
 
-def _head_is_replaced(source: dict[str, Tensor], target: dict[str, Tensor], *, new_head: bool) -> bool:
+def _head_is_replaced(
+    names: tuple[str, ...], source: Mapping[str, Tensor], target: Mapping[str, Tensor], *, new_head: bool
+) -> bool:
     """Whether the file has no head, or one of the right width for other classes, so that a new one is meant."""
-    if not any(name in source for name in _HEAD):
+    if not any(name in source for name in names):
         return True
-    if not all(name in source for name in _HEAD):
+    if not all(name in source for name in names):
         return False
-    weight, bias = (source[name] for name in _HEAD)
-    fits = weight.ndim == 2 and weight.shape[1] == target["head.weight"].shape[1] and bias.shape == weight.shape[:1]
-    return fits and (new_head or weight.shape[0] != target["head.weight"].shape[0])
+    classes = {source[name].shape[:1] for name in names}
+    fits = len(classes) == 1 and all(source[name].shape[1:] == target[name].shape[1:] for name in names)
+    return fits and (new_head or any(source[name].shape != target[name].shape for name in names))
 
 
-def _note_types(plan: _Plan, source: dict[str, Tensor], target: dict[str, Tensor]) -> None:
+def _old_grid(
+    plan: _Plan, value: Tensor, table: PositionTable, stated: tuple[int, int, int] | None, *, own: bool
+) -> tuple[int, int, int] | None:
+    """The (t, rows, columns) of a file's table, stated or guessed; None if it cannot be this table at any size.
+
+    Published networks saw square images. One of our own may have seen any: it is taken to have the model's own grid if
+    that fits.
+    """
+    tokens = value.shape[1] - table.has_class
+    if tokens < 1 or stated is not None:
+        return stated if tokens > 0 and math.prod(stated or ()) == tokens else None
+    t, rows, columns = table.grid
+    if rows == columns == 1 and t > 1:
+        return (tokens, 1, 1)
+    guess = None
+    if own and tokens == t * rows * columns:
+        guess = table.grid
+    elif tokens % t == 0 and math.isqrt(tokens // t) ** 2 == tokens // t:
+        guess = (t, math.isqrt(tokens // t), math.isqrt(tokens // t))
+    elif tokens % (rows * columns) == 0:
+        guess = (tokens // (rows * columns), rows, columns)
+    if guess is not None and own and rows != columns:
+        plan.notes.append(f"the file does not state its patch grid; taken to be {guess[1]}x{guess[2]}")
+    return guess
+
+
+def _note_types(plan: _Plan, source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
     types = {value.dtype for name, value in source.items() if name in target and value.dtype != target[name].dtype}
     if types:
         names = ", ".join(sorted(str(each).removeprefix("torch.") for each in types))
         plan.notes.append(f"the file holds {names}; converted to the model's own type")
 
 
-def _grid_beside(path: Path) -> tuple[int, int] | None:
-    """The patch grid that one of our own checkpoint folders states, or None for any other file."""
+def _record_beside(path: Path) -> dict[str, Any]:
+    """What model.json says next to one of our own weights, or nothing."""
     if path.name != "weights.safetensors":
-        return None
+        return {}
     try:
-        config = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))["config"]
-        height, width = config["image_size"]
-        return height // config["patch_size"], width // config["patch_size"]
-    except (OSError, LookupError, TypeError, ValueError, ArithmeticError):
-        return None
+        content = json.loads((path.parent / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _guess_grid(positions: Tensor | None, new_grid: tuple[int, int], *, square: bool) -> tuple[int, int]:
-    """The patch grid of a file that does not state it.
-
-    Published ViTs saw square images. One of our own networks may have seen any: it is taken to have the model's own
-    grid if that fits.
-    """
-    patches = positions.shape[1] - 1 if positions is not None and positions.ndim == 3 else 0
-    if not square and patches == new_grid[0] * new_grid[1]:
-        return new_grid
-    side = math.isqrt(max(patches, 0))
-    return side, side
+def _stated_grids(record: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """The grids of the network that one of our records describes."""
+    try:
+        config = ARCHITECTURES[record.get("architecture", "stam")].config(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
+        )
+        with torch.device("meta"):
+            model = build_from_config(config)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, FewframesError):
+        return {}
+    return {each.name: each.grid for each in getattr(model, "position_tables", tuple)()}
 
 
 def _shape(tensor: Tensor) -> str:
