@@ -16,7 +16,7 @@ from fewframes.data.manifest_io import read_manifest
 from fewframes.errors import InvalidManifest, TooManyBadVideos, UnreadableVideo, UsageError
 from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
-from fewframes.records import BadVideoPolicy, DecodeOptions, EvaluationReport, Limits
+from fewframes.records import BadVideoPolicy, DecodeOptions, EvaluationReport, Limits, Sampling
 from fewframes.report.serial import from_json, to_json
 from fewframes.video.reader import open_video
 from tests.helpers.tiny import CLASSES
@@ -158,7 +158,8 @@ def test_the_protocol_says_what_the_score_depends_on(classifier: Classifier, uns
     assert protocol["manifest_sha256"] == unseen.sha256
     assert protocol["splits"] == ["test"]
     assert (protocol["num_listed"], protocol["num_failed"]) == (8, 0)
-    assert protocol["sampling"] == {"rule": "uniform", "num_frames": 3, "frames_per_second": None}
+    assert protocol["sampling"] == dataclasses.asdict(Sampling("uniform", 3))
+    assert protocol["interpolation"] == "bilinear, antialiased, rounded to uint8"
     assert protocol["preprocess"]["crop"] == (16, 16)  # type: ignore[index]
     assert report.model == classifier.info.provenance["checkpoint"]
     assert from_json(json.loads(json.dumps(to_json(report)))) == dataclasses.replace(

@@ -9,8 +9,18 @@ import pytest
 import torch
 
 from fewframes import records
-from fewframes.errors import UsageError
-from fewframes.records import BadVideoPolicy, Failure, Frames, Preprocess, Sampling, Scores, VideoInfo, part_text
+from fewframes.errors import UnknownName, UsageError
+from fewframes.records import (
+    BadVideoPolicy,
+    Failure,
+    Frames,
+    Preprocess,
+    Sampling,
+    SamplingRule,
+    Scores,
+    VideoInfo,
+    part_text,
+)
 
 
 @pytest.mark.parametrize("frames", [0, -3])
@@ -27,6 +37,33 @@ def test_only_official_sampling_has_a_rate() -> None:
         Sampling("official", 16)
 
 
+@pytest.mark.parametrize("rule", ["clip", "clip_linspace"])
+def test_only_clips_have_a_stride(rule: SamplingRule) -> None:
+    own_rate = Sampling(rule, 7, stride=2)
+    assert (own_rate.stride, own_rate.stride_fps) == (2, None)
+    assert Sampling(rule, 7, stride=2, stride_fps=12.5).stride_fps == 12.5
+    for stride in (None, 0, -1, 2.5):
+        with pytest.raises(UsageError, match=rf'stride is {stride}; rule "{rule}" needs a whole number of at least 1'):
+            Sampling(rule, 7, stride=stride)  # type: ignore[arg-type]
+    for rate in (0.0, -25.0, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match=rf"sampling\.stride_fps is {rate}; expected a number above 0, or None"):
+            Sampling(rule, 7, stride=2, stride_fps=rate)
+    with pytest.raises(UsageError, match='frames_per_second belongs to rule "official"'):
+        Sampling(rule, 7, 1.6, stride=2)
+
+
+@pytest.mark.parametrize("setting", [{"stride": 2}, {"stride_fps": 25.0}])
+@pytest.mark.parametrize("rule", ["uniform", "random_in_segment", "segment_middle"])
+def test_no_other_rule_has_a_stride(rule: SamplingRule, setting: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match='stride and stride_fps belong to "clip" and "clip_linspace" alone'):
+        Sampling(rule, 7, **setting)
+
+
+def test_a_rule_that_does_not_exist() -> None:
+    with pytest.raises(UnknownName, match="unknown sampling rule 'clip_linspce'; did you mean 'clip_linspace'"):
+        Sampling("clip_linspce", 7)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -35,6 +72,10 @@ def test_only_official_sampling_has_a_rate() -> None:
         ({"resize_short": 12}, r"preprocess\.resize_short is 12 but the crop is \(11, 13\); the short side must be"),
         ({"std": (1.0, 0.0, 1.0)}, r"preprocess\.std is \(1\.0, 0\.0, 1\.0\); expected values above 0"),
         ({"std": (1.0, 1.0, -1.0)}, r"preprocess\.std"),
+        ({"resize_to": (17, 19)}, "resize_short and resize_to; a frame is resized once: leave one out"),
+        ({"resize_short": None, "resize_to": (10, 99)}, r"resize_to is \(10, 99\) but the crop is \(11, 13\); each"),
+        ({"resize_short": None, "resize_to": (99, 12)}, r"preprocess\.resize_to is \(99, 12\)"),
+        ({"interpolation": "bicubc"}, "unknown preprocess.interpolation 'bicubc'; did you mean 'bicubic'"),
     ],
 )
 def test_a_transform_that_cannot_be(arguments: dict[str, Any], message: str) -> None:
@@ -46,9 +87,20 @@ def test_transforms_at_their_limits() -> None:
     assert Preprocess((11, 13), 13).resize_short == 13
     assert Preprocess((11, 13), None).mean == (0.0, 0.0, 0.0)
     assert Preprocess((1, 1), 1).std == (1.0, 1.0, 1.0)
+    assert Preprocess((11, 13), None, resize_to=(11, 13)).antialias
 
 
-@pytest.mark.parametrize("name", sorted(set(records.__all__) - {"OnBadVideo", "SamplingRule", "part_text"}))
+def test_records_stored_before_these_fields_existed() -> None:
+    old = {"rule": "official", "num_frames": 8, "frames_per_second": 0.8}
+    assert Sampling(**old) == Sampling("official", 8, 0.8, stride=None, stride_fps=None)  # type: ignore[arg-type]
+    spec = {"crop": (11, 13), "resize_short": 17, "mean": (0.0,) * 3, "std": (1.0,) * 3, "channel_order": "bgr"}
+    stored = Preprocess(**spec)  # type: ignore[arg-type]
+    assert (stored.resize_to, stored.interpolation, stored.antialias) == (None, "bilinear", True)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(records.__all__) - {"Interpolation", "OnBadVideo", "SamplingRule", "part_text"})
+)
 def test_records_are_frozen(name: str) -> None:
     kind = getattr(records, name)
     assert dataclasses.is_dataclass(kind)

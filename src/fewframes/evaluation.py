@@ -174,7 +174,7 @@ def _read(video: Video, info: CheckpointInfo, decode: DecodeOptions) -> _Read:
 
 
 def _protocol(classifier: Classifier, manifest: Manifest, tally: _Tally, decode: DecodeOptions) -> dict[str, object]:
-    info, bad = classifier.info, tally.bad
+    info, bad, spec = classifier.info, tally.bad, classifier.info.preprocess
     return {
         "manifest": manifest.source,
         "manifest_sha256": manifest.sha256,
@@ -191,8 +191,8 @@ def _protocol(classifier: Classifier, manifest: Manifest, tally: _Tally, decode:
         "decode": asdict(decode),
         "sampling": asdict(info.sampling),
         "views": "1 clip x 1 crop",
-        "preprocess": asdict(info.preprocess),
-        "interpolation": "bilinear, antialiased, rounded to uint8",
+        "preprocess": asdict(spec),
+        "interpolation": f"{spec.interpolation}, {'' if spec.antialias else 'not '}antialiased, rounded to uint8",
         "precision": "float32",
         "device": str(classifier.device),
         "torch": torch.__version__,

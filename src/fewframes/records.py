@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
-from fewframes.errors import UsageError
+from fewframes.errors import UnknownName, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluationReport",
     "Failure",
     "Frames",
+    "Interpolation",
     "Limits",
     "OnBadVideo",
     "Prediction",
@@ -30,8 +32,9 @@ __all__ = [
     "part_text",
 ]
 
-SamplingRule = Literal["uniform", "random_in_segment", "official"]
+SamplingRule = Literal["uniform", "random_in_segment", "official", "clip", "clip_linspace", "segment_middle"]
 OnBadVideo = Literal["error", "skip", "count-as-wrong"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 @dataclass(frozen=True)
@@ -159,30 +162,48 @@ class Sampling:
     """Which frames of a video a model looks at; see `fewframes.video.sampling`.
 
     Attributes:
-        rule: "uniform" (centre of equal segments), "random_in_segment" (training only) or "official" (the STAM
-            release: first `num_frames` steps of 1 / `frames_per_second`, short videos refused).
+        rule: over the whole video, "uniform" (centre of equal segments), "random_in_segment" (training only),
+            "segment_middle" (the Something-Something rule of SlowFast and TimeSformer) or "official" (the STAM
+            release: first `num_frames` steps of 1 / `frames_per_second`, short videos refused); in one stretch of it,
+            "clip" (frames `stride` apart, the stretch in the middle) or "clip_linspace" (the same stretch, its frames
+            spread from its first to its last as the SlowFast and TimeSformer code does).
         num_frames: frames a video, >= 1.
         frames_per_second: only for "official": 1.6 for stam_16, 3.2 for stam_32, 6.4 for stam_64.
+        stride: only for the clip rules: how far a frame is from the one before, a whole number >= 1.
+        stride_fps: only for the clip rules: the frames per second in which `stride` counts, > 0. None counts the
+            video's own frames.
     """
 
     rule: SamplingRule
     num_frames: int
     frames_per_second: float | None = None
+    stride: int | None = None
+    stride_fps: float | None = None
 
     def __post_init__(self) -> None:
+        if self.rule not in get_args(SamplingRule):
+            raise UnknownName("sampling rule", self.rule, get_args(SamplingRule))
         if self.num_frames < 1:
             raise UsageError(f"sampling.num_frames is {self.num_frames}; expected at least 1")
         if (self.rule == "official") != (self.frames_per_second is not None):
             raise UsageError('sampling.frames_per_second belongs to rule "official", and to no other')
+        if self.rule not in ("clip", "clip_linspace"):
+            if self.stride is not None or self.stride_fps is not None:
+                raise UsageError('sampling.stride and stride_fps belong to "clip" and "clip_linspace" alone')
+            return
+        if not isinstance(self.stride, int) or self.stride < 1:
+            raise UsageError(f'sampling.stride is {self.stride}; rule "{self.rule}" needs a whole number of at least 1')
+        if self.stride_fps is not None and not 0 < self.stride_fps < math.inf:
+            raise UsageError(f"sampling.stride_fps is {self.stride_fps}; expected a number above 0, or None")
 
 
 @dataclass(frozen=True)
 class Preprocess:
     """How uint8 frames become a model's input; bound to the model and stored with its weights.
 
-    The short side is resized to `resize_short` (bilinear, antialiased, rounded to uint8), the centre is cropped to
-    `crop`, values are scaled to [0, 1], then `(x - mean) / std` is applied per channel. With `resize_short` None the
-    whole frame is squeezed to `crop` without keeping its aspect.
+    The short side is resized to `resize_short`, or the frame to `resize_to` without keeping its aspect; the result is
+    rounded to uint8, the centre is cropped to `crop`, values are scaled to [0, 1], then `(x - mean) / std` is applied
+    per channel. With neither size, the whole frame is squeezed to `crop` without keeping its aspect.
 
     Attributes:
         crop: (height, width) of the model's input in pixels.
@@ -190,6 +211,10 @@ class Preprocess:
         mean: per channel, in the [0, 1] scale.
         std: per channel, in the [0, 1] scale, > 0.
         channel_order: what the model was trained on; frames themselves are always RGB.
+        resize_to: (height, width) in pixels before the crop, >= those of `crop`, or None; excludes `resize_short`.
+        interpolation: how pixels are interpolated when the size changes.
+        antialias: whether shrinking averages over all pixels, as PIL does. Networks trained on tensors resized without
+            it, such as torchvision's video models, need False.
     """
 
     crop: tuple[int, int]
@@ -197,6 +222,9 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    resize_to: tuple[int, int] | None = None
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         if min(self.crop) < 1:
@@ -206,8 +234,17 @@ class Preprocess:
                 f"preprocess.resize_short is {self.resize_short} but the crop is {self.crop}; "
                 "the short side must be at least as large as the crop"
             )
+        if self.resize_to is not None and self.resize_short is not None:
+            raise UsageError("preprocess has resize_short and resize_to; a frame is resized once: leave one out")
+        if self.resize_to is not None and (self.resize_to[0] < self.crop[0] or self.resize_to[1] < self.crop[1]):
+            raise UsageError(
+                f"preprocess.resize_to is {self.resize_to} but the crop is {self.crop}; "
+                "each side must be at least as large as the crop's"
+            )
         if min(self.std) <= 0:
             raise UsageError(f"preprocess.std is {self.std}; expected values above 0")
+        if self.interpolation not in get_args(Interpolation):
+            raise UnknownName("preprocess.interpolation", self.interpolation, get_args(Interpolation))
 
 
 @dataclass(frozen=True)

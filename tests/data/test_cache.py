@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ import fewframes.data.dataset as dataset
 from fewframes.data.cache import FrameCache
 from fewframes.data.dataset import TrainingClips
 from fewframes.data.manifest import Video
+from fewframes.errors import UsageError
 from fewframes.records import Sampling
-from tests.data.test_dataset import COUNT, SIDE, clips_of, pixels_of, videos
+from tests.data.test_dataset import COUNT, SIDE, VARIED, clips_of, pixels_of, videos
 from tests.helpers.painted import read_numbers
 
 __all__ = ["videos"]  # the fixture
@@ -48,6 +50,34 @@ def test_a_small_cache_keeps_uniform_frames(videos: list[Video]) -> None:
     assert drawn is not None
     assert [number // 8 for number in drawn] == [0, 1, 2, 3, 4]
     assert numbers_of(cache, videos[1], "uniform", 10) is None
+
+
+CLIPS = [Sampling("clip", 5, stride=4, stride_fps=25.0), Sampling("clip_linspace", 5, stride=3, stride_fps=20.0)]
+
+
+@pytest.mark.parametrize("chance", [True, False])
+@pytest.mark.parametrize("sampling", [*CLIPS, Sampling("segment_middle", 5)])
+def test_a_whole_cache_knows_the_frame_rate(videos: list[Video], sampling: Sampling, chance: bool) -> None:
+    listed = [videos[0], Video(videos[2].path, ("a",), start=0.2, end=1.0)]
+    cache, view = cached(listed, 40), replace(VARIED, sampling=sampling, random_frames=chance)
+    cache.check(sampling)
+    kept, fresh = clips_of(listed, view, cache=cache), clips_of(listed, view)
+    for key in ((0, 0), (3, 0), (1, 1)):
+        assert torch.equal(pixels_of(kept, *key), pixels_of(fresh, *key))
+
+
+@pytest.mark.parametrize("sampling", CLIPS)
+def test_a_small_cache_cannot_give_frames_that_lie_a_stated_time_apart(videos: list[Video], sampling: Sampling) -> None:
+    cache = cached(videos[:2], 40)
+    message = (
+        rf"40 evenly spaced frames of .*1\.mp4 are kept in memory, but sampling rule '{sampling.rule}' may need any of "
+        r"its 41; set data\.cache_frames to 41, the longest video, or to 0"
+    )
+    with pytest.raises(UsageError, match=message):
+        cache.check(sampling)
+    cached(videos[:2], 41).check(sampling)
+    for rule in ("uniform", "random_in_segment", "segment_middle"):
+        cache.check(Sampling(rule, 5))  # type: ignore[arg-type]
 
 
 def test_parts_of_one_file_are_kept_apart(videos: list[Video]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from fewframes.data.dataset import TrainingClips, View
 from fewframes.data.manifest import Video
 from fewframes.errors import UsageError
 from fewframes.records import DecodeOptions, Failure, Limits, Preprocess, Sampling
+from fewframes.video.clip import load_frames
 from tests.helpers.painted import read_numbers, write_painted
 
 COUNT, SIDE = 40, 48
@@ -69,6 +71,36 @@ def test_a_short_video_repeats_frames(videos: list[Video]) -> None:
     numbers = read_numbers(pixels_of(clips_of([two_frames], PLAIN), 0, 0))
     assert len(numbers) == 5
     assert set(numbers) == {10, 11}
+
+
+def test_a_clip_begins_anywhere(videos: list[Video]) -> None:
+    """Of 40 frames at 25 a second, 5 that are 4 apart fit from 0 to 23."""
+    sampling = Sampling("clip", 5, stride=4, stride_fps=25.0)
+    clips, seen = clips_of(videos, replace(PLAIN, sampling=sampling)), set()
+    for epoch in range(25):
+        numbers = read_numbers(pixels_of(clips, epoch, 0))
+        assert numbers == list(range(numbers[0], numbers[0] + 20, 4))
+        assert 0 <= numbers[0] <= 23
+        seen.add(numbers[0])
+    assert len(seen) > 10
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        (Sampling("clip", 5, stride=4, stride_fps=25.0), [10, 14, 18, 22, 26]),
+        (Sampling("clip_linspace", 5, stride=4, stride_fps=25.0), [10, 14, 19, 24, 29]),
+        (Sampling("segment_middle", 5), [4, 12, 19, 27, 35]),  # borders 0, 8, 16, 23, 31, 39
+        (Sampling("uniform", 5), [4, 12, 20, 28, 36]),
+    ],
+)
+def test_without_chance_training_sees_what_evaluation_sees(
+    videos: list[Video], sampling: Sampling, expected: list[int]
+) -> None:
+    clips = clips_of(videos, replace(PLAIN, sampling=sampling, random_frames=False))
+    for epoch in range(3):
+        assert read_numbers(pixels_of(clips, epoch, 0)) == expected
+    assert read_numbers(load_frames(videos[0].path, sampling).pixels) == expected
 
 
 def test_the_key_says_it_all(videos: list[Video]) -> None:

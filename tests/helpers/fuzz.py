@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,12 +41,15 @@ class Met:
         every: a reading of all frames in order, if the video is small; a second reader's.
         plain: a plain decode, if the video is small.
         before: a plain decode of the file before it was damaged.
+        unwritten: the numbers of the plain decode's pictures that show memory which the decoder never wrote; looked for
+            only where it matters.
     """
 
     few: Reading
     every: Reading | None = None
     plain: PlainVideo | None = None
     before: PlainVideo | None = None
+    unwritten: frozenset[int] = frozenset()
 
     @property
     def whole(self) -> frozenset[bytes]:
@@ -130,6 +133,9 @@ def _pictures(met: Met) -> tuple[list[str], list[str]]:
 
     The measure is a plain decode of the damaged file. Where it still gives the picture of the undamaged one, so must
     the reader; what it gives spoilt depends on what the decoder saw before, which differs when the decoder jumps.
+
+    A picture in which memory shows that the decoder never wrote is spoilt even if it looks whole: what it looks like is
+    an older frame that the decoder happened to have at that place.
     """
     plain, every = met.plain, met.every
     if plain is None or every is None:
@@ -142,7 +148,8 @@ def _pictures(met: Met) -> tuple[list[str], list[str]]:
         for each in (*met.few.given, *every.given):
             given.setdefault(each.index, set()).add(each.digest)
         twice = [index for index, pictures in given.items() if len(pictures & met.whole) > 1]
-        return [f"frame {index} is two different whole pictures" for index in twice], differ
+        found = [f"frame {index} is two different whole pictures" for index in twice]
+        return ([], differ + found) if met.unwritten else (found, differ)  # memory may be whole pictures, too
     if len({each.index for each in every.given}) != len(plain.frames):
         return [f"{len(every.given)} frames, a plain decode gives {len(plain.frames)}"], []
     wrong, spoilt, seconds = [], list(differ), plain.seconds
@@ -154,7 +161,7 @@ def _pictures(met: Met) -> tuple[list[str], list[str]]:
         if abs(each.seconds - seconds[each.index]) > float(plain.tick):
             wrong.append(f"frame {each.index} at {each.seconds} s, in a plain decode at {seconds[each.index]} s")
         if each.digest != picture:
-            is_whole = picture in met.whole
+            is_whole = picture in met.whole and each.index not in met.unwritten
             (wrong if is_whole else spoilt).append(f"frame {each.index} has other pixels than in a plain decode")
     return wrong, spoilt
 
@@ -168,8 +175,13 @@ def compare(content: bytes, source: Path, few: Reading) -> Met:
         return Met(few, None, decode_plainly(io.BytesIO(content), most=len(before.frames) + CHUNK), before)
     if not _is_small(few.info.num_frames, (few.info.height, few.info.width)):
         return Met(few)
-    plain = decode_plainly(io.BytesIO(content), most=few.info.num_frames + CHUNK)
-    return Met(few, _read_all(content), plain, before)
+    most = few.info.num_frames + CHUNK
+    met = Met(few, _read_all(content), decode_plainly(io.BytesIO(content), most=most), before)
+    if not _pictures(met)[0]:
+        return met
+    assert met.plain is not None
+    pairs = zip(met.plain.pictures, decode_plainly(io.BytesIO(content), most=most, hold=True).pictures, strict=True)
+    return replace(met, unwritten=frozenset(number for number, (one, other) in enumerate(pairs) if one != other))
 
 
 @functools.lru_cache(maxsize=200)

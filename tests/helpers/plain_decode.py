@@ -5,6 +5,7 @@ The reader is judged by this: it knows no index, seeks nowhere, skips nothing, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import math
@@ -74,11 +75,19 @@ def digest(picture: np.ndarray) -> bytes:
 
 
 def decode_plainly(
-    source: Path | BinaryIO, *, most: int | None = None, wanted: Collection[int] | None = None
+    source: Path | BinaryIO, *, most: int | None = None, wanted: Collection[int] | None = None, hold: bool = False
 ) -> PlainVideo:
     """Decode a video from its first packet to its last, or until `most` frames; pictures of all or `wanted` frames.
 
     What cannot be decoded is left out and noted. Threads are not used: they lose more frames around damage.
+
+    Args:
+        source: the video.
+        most: stop after so many frames.
+        wanted: the numbers of the frames whose pictures are digested; None: of all.
+        hold: keep all frames in memory to the end. A decoder that cannot decode a part of a picture may leave there
+            what its memory held before: an older frame. While all are held it gets fresh memory for each, so that
+            pictures that come out otherwise than without `hold` are those that the file alone does not determine.
     """
     nothing = PlainVideo(Fraction(0), None, 0, (), None)
     file = f"file:{source}" if isinstance(source, Path) else source
@@ -94,8 +103,11 @@ def decode_plainly(
         stream.thread_type, stream.codec_context.thread_count = "NONE", 1
         walk = _Walk(container, stream)
         frames, shape, matrix = [], None, None
+        held: list[av.VideoFrame] = []
         for number, frame in enumerate(itertools.islice(walk.frames(), most)):
             matrix = matrix or display_matrix(frame)
+            if hold:
+                held.append(frame)
             try:
                 picture = upright(frame, aspect, matrix) if wanted is None or number in wanted else None
             except av.FFmpegError:  # damage named a colour space that nothing converts
@@ -113,7 +125,7 @@ class _Walk:
         self.damaged_at: int | None = None
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
         while True:
             try:
                 packet = next(packets, None)
@@ -128,6 +140,12 @@ class _Walk:
             self.num_frames += len(found)
             self.num_corrupt += sum(frame.is_corrupt for frame in found)
             yield from found
+
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
+        # A track that a broadcast, good or damaged, begins later makes PyAV stumble once it has given everything, the
+        # empty packet at the end of this track included.
+        with contextlib.suppress(IndexError):
+            yield from self._container.demux(self._stream)
 
 
 def upright(frame: av.VideoFrame, aspect: Fraction | None, turn: Sequence[int]) -> np.ndarray:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fewframes.video.augment as augment
-from fewframes.records import Preprocess
+from fewframes.records import Interpolation, Preprocess
 from fewframes.video.augment import random_view
+from fewframes.video.transforms import resize_and_crop
 
 HEIGHT, WIDTH = 29, 41
 SPEC = Preprocess(crop=(17, 23), resize_short=HEIGHT)
@@ -57,15 +58,42 @@ def test_zoom_range(monkeypatch: pytest.MonkeyPatch, resize_short: int | None, l
     shorts = []
     resize = augment.resize_short_side
 
-    def spy(pixels: Tensor, short: int) -> Tensor:
+    def spy(pixels: Tensor, short: int, **how: object) -> Tensor:
         shorts.append(short)
-        return resize(pixels, short)
+        return resize(pixels, short, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(augment, "resize_short_side", spy)
     pixels, rng = located(1), random.Random(0)
     for _ in range(300):
         random_view(pixels, Preprocess(crop=(17, 23), resize_short=resize_short), rng, max_zoom=1.25)
     assert (min(shorts), max(shorts)) == (lowest, highest)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_a_view_without_chance_is_what_evaluation_sees(interpolation: Interpolation, antialias: bool) -> None:
+    """Same size, same interpolation: only the place of the crop is drawn, and here there is but one."""
+    pixels = torch.randint(0, 256, (2, 3, 53, 53), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    for short, size in ((None, (17, 17)), (17, None)):
+        spec = Preprocess((17, 17), short, resize_to=size, interpolation=interpolation, antialias=antialias)
+        view = random_view(pixels, spec, random.Random(0), max_zoom=1.0)
+        assert torch.equal(view, resize_and_crop(pixels, spec))
+
+
+def test_a_fixed_size_is_zoomed_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    resize = augment.resize
+
+    def spy(pixels: Tensor, size: tuple[int, int], **how: object) -> Tensor:
+        sizes.append(size)
+        return resize(pixels, size, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(augment, "resize", spy)
+    spec, rng = Preprocess((17, 23), None, resize_to=(20, 40)), random.Random(0)
+    for _ in range(300):
+        assert random_view(located(1), spec, rng, max_zoom=1.5).shape == (1, 3, 17, 23)
+    assert (min(sizes), max(sizes)) == ((20, 40), (30, 60))
+    assert all(abs(width - 2 * height) <= 1 for height, width in sizes)
 
 
 @pytest.mark.parametrize(("probability", "lowest", "highest"), [(0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)])

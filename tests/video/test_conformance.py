@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -142,6 +143,34 @@ def test_a_plain_decode_places_pixels_by_the_matrix() -> None:
         assert np.array_equal(place(image, matrix), expected), matrix
 
 
+class LateTrack:
+    """A container whose demuxer stumbles at its end, as PyAV's does over a track that begins late."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self._container = container
+
+    def __enter__(self) -> LateTrack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._container, name)
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+        yield from self._container.demux(stream)
+        raise IndexError("list index out of range")
+
+
+def test_a_plain_decode_outlives_a_track_that_begins_late(made_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = decode_plainly(made_files / "h264.ts")
+    really_open = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **options: LateTrack(really_open(*args, **options)))
+    assert decode_plainly(made_files / "h264.ts") == before
+    assert len(before.frames) == MADE["h264.ts"]["count"]
+
+
 def stop(how: str) -> str:
     if how == "crash":
         os.abort()
@@ -174,15 +203,15 @@ def test_a_guard_says_how_a_function_ended() -> None:
         assert guard.run(stop, "well").how == "memory"
 
 
+def verdict(found: fuzz.Met) -> fuzz.Verdict:
+    returned = fuzz.Ended("returned", found, 0.0, 0.0, "")
+    return fuzz.verdict(returned, returned)
+
+
 def test_verdicts_of_damaged_files(made_files: Path) -> None:
     source = made_files / "b_frames.mp4"
     data = source.read_bytes()
     met = fuzz.compare(data, source, fuzz.read_damaged(data))
-
-    def verdict(found: fuzz.Met) -> fuzz.Verdict:
-        returned = fuzz.Ended("returned", found, 0.0, 0.0, "")
-        return fuzz.verdict(returned, returned)
-
     assert verdict(met).name == "read"
     assert met.every is not None and met.plain is not None and met.few.info is not None
     shifted = tuple(given._replace(digest=met.every.given[0].digest) for given in met.few.given)
@@ -196,3 +225,28 @@ def test_verdicts_of_damaged_files(made_files: Path) -> None:
     assert verdict(fuzz.Met(refused)).name == "refused at a frame"
     assert verdict(fuzz.Met(replace(refused, info=None))).name == "refused at open"
     assert conformance.contradictions(met.few, met.every) == []
+
+
+def test_memory_that_a_decoder_never_wrote_is_no_picture(made_files: Path) -> None:
+    source = made_files / "mjpeg.avi"
+    data, at = bytearray(source.read_bytes()), -1
+    for _ in range(10):
+        at = data.index(b"\xff\xda", at + 1)
+    data[at + 2 : at + 4] = b"\0\0"  # the length of the header before the picture proper, of frame 9
+    met = fuzz.compare(bytes(data), source, fuzz.read_damaged(bytes(data)))
+    assert met.plain is not None and met.before is not None and met.every is not None
+    # The decoder neither complains nor writes: frame 9 is what lay in its memory, here an older frame.
+    assert met.plain.damaged_at is None and met.plain.num_corrupt == 0
+    assert met.plain.pictures[9] in met.before.pictures[:9]
+    assert met.every.given[9].digest != met.plain.pictures[9]
+    assert met.unwritten == {9}
+    assert verdict(met).name == "spoilt otherwise, unnoticed"
+    assert verdict(replace(met, unwritten=frozenset())).name == "wrong frames"
+    elsewhere = tuple(each._replace(digest=met.before.pictures[0]) for each in met.every.given if each.index == 8)
+    assert verdict(replace(met, few=replace(met.few, given=elsewhere))).name == "wrong frames"
+    # Without numbers to trust, two whole pictures of one frame are wrong, unless memory was seen.
+    seen_twice = tuple(met.every.given[9]._replace(digest=digest) for digest in met.before.pictures[:2])
+    lost = replace(met, plain=replace(met.plain, damaged_at=5), few=replace(met.few, given=seen_twice))
+    assert verdict(lost).name == "spoilt otherwise, noticed"
+    assert "two different whole pictures" in verdict(replace(lost, unwritten=frozenset())).detail
+    assert decode_plainly(source, hold=True) == met.before

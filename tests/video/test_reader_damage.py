@@ -174,6 +174,19 @@ def test_damage_before_a_keyframe_does_not_touch_what_follows_it() -> None:
         assert read_numbers(reader.frames_at([25, 59]).pixels) == [25, 59]
 
 
+@pytest.mark.parametrize("format", ["mov", "avi"])
+def test_a_picture_that_comes_spoilt_spoils_no_other(format: str) -> None:
+    data, at = bytearray(painted(20, format=format, codec="mjpeg", b_frames=0)), -1
+    for _ in range(10):
+        at = data.index(b"\xff\xda", at + 1)
+    data[at + 2 : at + 4] = b"\0\0"  # the decoder now gives frame 9 without an error, but does not fill it
+    with open_video(bytes(data)) as reader:
+        for indices in (range(20), [10, 9, 8], [3], [9], [19, 9, 0]):
+            numbers = read_numbers(reader.frames_at(indices).pixels)
+            others = [(index, number) for index, number in zip(indices, numbers, strict=True) if index != 9]
+            assert all(index == number for index, number in others)
+
+
 def test_damage_in_a_video_that_must_be_counted() -> None:
     data = bytearray(painted(40, format="mpegts", b_frames=0, gop=40))
     # Whole transport packets from the middle on, but for their own headers.

@@ -21,13 +21,23 @@ __all__ = ["Clip", "ClipRequest", "TrainingClips", "View", "draw_clip"]
 
 @dataclass(frozen=True)
 class View:
-    """How training looks at a clip: which frames, the random view of them, and how they are decoded."""
+    """How training looks at a clip: which frames, the random view of them, and how they are decoded.
+
+    Attributes:
+        sampling: which frames.
+        preprocess: the model's transform.
+        max_zoom: see `random_view`.
+        flip_probability: see `random_view`.
+        decode: how frames are decoded.
+        random_frames: whether the rule may draw; otherwise it chooses what evaluation looks at.
+    """
 
     sampling: Sampling
     preprocess: Preprocess
     max_zoom: float
     flip_probability: float
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    random_frames: bool = True
 
 
 @dataclass(frozen=True)
@@ -85,12 +95,14 @@ def draw_clip(request: ClipRequest, view: View, cache: FrameCache | None = None)
         UsageError: the options do not fit together, or a part is not 0 <= start < end.
     """
     rng = random.Random(f"{request.seed}/{request.epoch}/{request.index}")
-    video = request.video
-    pixels = None if cache is None else cache.get(video, view.sampling, rng)
+    video, chance = request.video, rng if view.random_frames else None
+    pixels = None if cache is None else cache.get(video, view.sampling, chance)
     seconds, bytes_read, packets = 0.0, 0, 0
     if pixels is None:
         try:
-            reading = read_frames(video.path, view.sampling, rng, start=video.start, end=video.end, decode=view.decode)
+            reading = read_frames(
+                video.path, view.sampling, chance, start=video.start, end=video.end, decode=view.decode
+            )
         except UnreadableVideo as error:
             return Clip(request, None, Failure(shown_name(video.path), error.reason, video.start, video.end))
         pixels = reading.frames.pixels

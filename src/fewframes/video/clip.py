@@ -32,7 +32,7 @@ def load_frames(
     Args:
         source: path, address, bytes, or a binary file object.
         sampling: which frames.
-        rng: only for the rule "random_in_segment".
+        rng: only in training; see `sample_indices`.
         start: seconds; only frames from here on count. None: from the first.
         end: seconds; only frames before this count. None: to the last.
         decode: how to decode.

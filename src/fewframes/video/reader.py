@@ -80,7 +80,8 @@ class VideoReader:
         is decoded at most once, and only as far as needed.
 
         In a damaged file frames keep the numbers that the file's own list gives them; damage is an error if a frame
-        that is asked for, or one that must be decoded for it, is missing.
+        that is asked for, or one that must be decoded for it, is missing. A picture that the decoder gives spoilt, but
+        without an error, comes as it is.
 
         Where the video was opened with `seek="keyframe"`, the nearest keyframe at or before each frame is given
         instead, and `indices` and `seconds` say which it is.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch.nn import functional
 
 from fewframes.errors import UsageError
-from fewframes.records import Preprocess
+from fewframes.records import Interpolation, Preprocess
 
-__all__ = ["preprocess", "resize_and_crop", "resize_short_side", "to_float"]
+__all__ = ["preprocess", "resize", "resize_and_crop", "resize_short_side", "to_float", "with_crop"]
 
 
 def preprocess(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
@@ -28,15 +30,16 @@ def preprocess(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
 
 
 def resize_and_crop(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
-    """The geometry of `preprocess`: resize (bilinear, antialiased, rounded to uint8), then crop the centre.
+    """The geometry of `preprocess`: resize, round to uint8, then crop the centre.
 
-    The short side becomes `spec.resize_short`, the long side `int(resize_short * long / short)`; a frame that has that
-    size already is not touched. With `resize_short` None the frame is squeezed to `spec.crop`. A crop that cannot be
-    centred exactly rounds half to even. Every frame's result is the same whatever other frames are in the batch.
+    The short side becomes `spec.resize_short`, the long side `int(resize_short * long / short)`; or the frame becomes
+    `spec.resize_to` whatever its aspect; a frame that has that size already is not touched. With neither, the frame is
+    squeezed to `spec.crop`. A crop that cannot be centred exactly rounds half to even. Every frame's result is the
+    same whatever other frames are in the batch.
 
     Args:
         pixels: (T, 3, H, W) uint8; not changed.
-        spec: only `crop` and `resize_short` are looked at.
+        spec: `mean`, `std` and `channel_order` are not looked at.
 
     Returns:
         (T, 3, h, w) uint8 with (h, w) = `spec.crop`; may share memory with `pixels`.
@@ -44,26 +47,34 @@ def resize_and_crop(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
     Raises:
         UsageError: `pixels` is not (T, 3, H, W) uint8.
 
-    Source: STAM release, evaluation transform (PIL bilinear resize, centre crop). Differs from PIL by at most 1/255.
+    Source: STAM release, evaluation transform (PIL bilinear resize, centre crop). Antialiased, bilinear differs from
+        PIL by at most 1/255, and so does bicubic but for one value in ten thousand, which differs by 2/255; not
+        antialiased, both equal torchvision's presets for video, bit for bit in one thread.
     """
-    _check_pixels(pixels)
+    if spec.resize_short is not None:
+        short = spec.resize_short
+        pixels = resize_short_side(pixels, short, interpolation=spec.interpolation, antialias=spec.antialias)
+    else:
+        size = spec.resize_to or spec.crop
+        pixels = resize(pixels, size, interpolation=spec.interpolation, antialias=spec.antialias)
     crop_height, crop_width = spec.crop
-    if spec.resize_short is None:
-        return _resize(pixels, crop_height, crop_width)
-    pixels = resize_short_side(pixels, spec.resize_short)
     top = round((pixels.shape[-2] - crop_height) / 2)
     left = round((pixels.shape[-1] - crop_width) / 2)
     return pixels[..., top : top + crop_height, left : left + crop_width]
 
 
-def resize_short_side(pixels: torch.Tensor, short: int) -> torch.Tensor:
-    """Resize so that the short side has `short` pixels, bilinear and antialiased, rounded to uint8.
+def resize_short_side(
+    pixels: torch.Tensor, short: int, *, interpolation: Interpolation = "bilinear", antialias: bool = True
+) -> torch.Tensor:
+    """Resize so that the short side has `short` pixels, rounded to uint8.
 
     The long side becomes `int(short * long_before / short_before)`; frames of that size are given back as they are.
 
     Args:
         pixels: (T, 3, H, W) uint8; not changed.
         short: pixels, >= 1.
+        interpolation: as for `resize`.
+        antialias: as for `resize`.
 
     Returns:
         (T, 3, h, w) uint8 with min(h, w) = `short`.
@@ -77,7 +88,48 @@ def resize_short_side(pixels: torch.Tensor, short: int) -> torch.Tensor:
     height, width = pixels.shape[-2:]
     before = min(height, width)
     # The same expression as the reference's: the division may round, so its order matters.
-    return _resize(pixels, int(short * height / before), int(short * width / before))
+    size = (int(short * height / before), int(short * width / before))
+    return resize(pixels, size, interpolation=interpolation, antialias=antialias)
+
+
+def resize(
+    pixels: torch.Tensor,
+    size: tuple[int, int],
+    *,
+    interpolation: Interpolation = "bilinear",
+    antialias: bool = True,
+) -> torch.Tensor:
+    """Resize to a size, rounded to uint8 and held inside 0 to 255; frames of that size are given back as they are.
+
+    Args:
+        pixels: (T, 3, H, W) uint8; not changed.
+        size: (height, width) in pixels, both >= 1.
+        interpolation: "bilinear" or "bicubic".
+        antialias: whether shrinking averages over all pixels, as PIL does. Without, torch rounds a value in 100,000
+            to its other neighbour if the number of threads changes from or to one.
+
+    Returns:
+        (T, 3, *size) uint8.
+
+    Raises:
+        UsageError: `pixels` is not (T, 3, H, W) uint8.
+    """
+    _check_pixels(pixels)
+    if tuple(pixels.shape[-2:]) == size:
+        return pixels
+    # One memory layout for every batch: the kernels for the two layouts need not round alike.
+    if antialias:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        return functional.interpolate(pixels, size=size, mode=interpolation, antialias=True)
+    # In float32 like torchvision, as the uint8 kernel rounds otherwise; one frame at a time, as that takes four times
+    # the memory.
+    pixels = pixels.contiguous()
+    return torch.cat([_resize_in_float(pixels[k : k + 1], size, interpolation) for k in range(pixels.shape[0])])
+
+
+def _resize_in_float(pixels: torch.Tensor, size: tuple[int, int], interpolation: Interpolation) -> torch.Tensor:
+    resized = functional.interpolate(pixels.float(), size=size, mode=interpolation, align_corners=False)
+    return resized.clamp_(0, 255).round_().to(torch.uint8)
 
 
 def to_float(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
@@ -103,12 +155,27 @@ def to_float(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
     return clip.flip(1) if spec.channel_order == "bgr" else clip
 
 
-def _resize(pixels: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    if tuple(pixels.shape[-2:]) == (height, width):
-        return pixels
-    # One memory layout for every batch: the kernels for the two layouts need not round alike.
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    return functional.interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)
+def with_crop(spec: Preprocess, crop: tuple[int, int]) -> Preprocess:
+    """The same preprocessing for a network with another input size.
+
+    What frames are resized to keeps its proportion to the crop, rounded down: a short side of 256 for a crop of
+    224 x 224 becomes 128 for 112 x 112, and 256 for 224 x 112, where the longer side counts.
+
+    Args:
+        spec: stays as it is.
+        crop: (height, width) of the new input in pixels, both >= 1.
+
+    Raises:
+        UsageError: `crop` is below one pixel.
+
+    Source: STAM release, `int(size / 0.875)`.
+    """
+    short, size = spec.resize_short, spec.resize_to
+    if short is not None:
+        short = max(crop) * short // max(spec.crop)
+    if size is not None:
+        size = (crop[0] * size[0] // spec.crop[0], crop[1] * size[1] // spec.crop[1])
+    return replace(spec, crop=crop, resize_short=short, resize_to=size)
 
 
 def _check_pixels(pixels: torch.Tensor) -> None:
