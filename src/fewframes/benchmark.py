@@ -40,7 +40,7 @@ def measure_cost(model: nn.Module, clip_shape: tuple[int, int, int, int]) -> Cos
         clip_shape: (T, 3, H, W).
     """
     device = torch.device("meta")
-    state = {name: value.to(device) for name, value in (*model.named_parameters(), *model.named_buffers())}
+    state = {name: value.detach().to(device) for name, value in (*model.named_parameters(), *model.named_buffers())}
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

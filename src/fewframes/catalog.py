@@ -10,12 +10,27 @@ import torch
 from torch import nn
 
 from fewframes.architectures import build_from_config
-from fewframes.cards import stam
+from fewframes.cards import (
+    eco,
+    nonlocal_net,
+    quoted,
+    slowfast,
+    stam,
+    stam_timm,
+    timesformer,
+    torchvision_video,
+    tsm,
+    videomae,
+    vivit,
+    x3d,
+)
 from fewframes.cards.card import ModelCard, QuotedCard
 from fewframes.errors import UnknownName, UsageError
 from fewframes.models.checks import ModelConfig
+from fewframes.models.encoders import timm_preprocess
+from fewframes.models.stam_timm import StamTimmConfig
 from fewframes.models.vit import ENCODER_SIZES
-from fewframes.records import Preprocess
+from fewframes.video.transforms import with_crop
 
 __all__ = [
     "CATALOG",
@@ -30,12 +45,12 @@ __all__ = [
 
 ModelOption = int | float | str | bool | tuple[int, ...] | None
 
-_FAMILIES = (stam,)
+_FAMILIES = (stam, stam_timm, timesformer, videomae, vivit, tsm, eco, nonlocal_net, x3d, slowfast, torchvision_video)
 
 CATALOG: Mapping[str, ModelCard] = MappingProxyType({card.name: card for each in _FAMILIES for card in each.CARDS})
 
 # Systems that others compare with and that nobody can build from what was published.
-QUOTED: Mapping[str, QuotedCard] = MappingProxyType({})
+QUOTED: Mapping[str, QuotedCard] = MappingProxyType({card.name: card for card in quoted.CARDS})
 
 
 def list_models() -> list[str]:
@@ -63,7 +78,8 @@ def adapted_card(name: str, **options: ModelOption) -> ModelCard:
     Args:
         name: a catalogue name.
         options: any field of the model's config, or `encoder="tiny" | "small" | "base" | "large" | "huge"` for a
-            ViT's width, depth and heads at once. `image_size` may be one number for a square.
+            ViT's width, depth and heads (and, of "huge", its patches of 14 pixels) at once. `image_size` may be one
+            number for a square. Another encoder of timm brings the transform that its weights expect.
 
     Raises:
         UnknownName: the model or an option does not exist.
@@ -84,24 +100,23 @@ def adapted_card(name: str, **options: ModelOption) -> ModelCard:
     side = options.get("image_size")
     if isinstance(side, int):
         options["image_size"] = (side, side)
+    if "class_splits" in known and options.get("num_classes", old.num_classes) != old.num_classes:
+        options.setdefault("class_splits", None)  # it divides the old classes
     config: ModelConfig = dataclasses.replace(old, **options)  # type: ignore[type-var]  # the config checks the values
     if config == old:
         return card
+    if isinstance(config, StamTimmConfig) and "encoder" in options:
+        preprocess = timm_preprocess(config.encoder, config.image_size)  # other weights expect another transform
     return dataclasses.replace(
         card,
         config=config,
-        preprocess=preprocess if config.image_size == preprocess.crop else _with_crop(preprocess, config.image_size),
+        preprocess=preprocess if config.image_size == preprocess.crop else with_crop(preprocess, config.image_size),
         sampling=dataclasses.replace(card.sampling, num_frames=config.num_frames),
         published=(),
         num_parameters=None,
         gmacs=None,
         gmacs_without_attention_products=None,
     )
-
-
-def _with_crop(spec: Preprocess, crop: tuple[int, int]) -> Preprocess:
-    short = None if spec.resize_short is None else int(max(crop) * spec.resize_short / max(spec.crop))
-    return dataclasses.replace(spec, crop=crop, resize_short=short)
 
 
 def parse_options(name: str, options: Iterable[str]) -> dict[str, ModelOption]:

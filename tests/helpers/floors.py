@@ -22,6 +22,9 @@ FLOORS: Mapping[str, float] = {
     "video": 2,
     "models": 2,
     "metrics": 2,
+    "multilabel": 2,
+    "regression": 2,
+    "verb_noun": 2,
     "architectures": 2.5,  # joins the networks; the cards name their configs
     "cards": 2.7,
     "catalog": 3,

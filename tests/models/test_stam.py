@@ -268,7 +268,7 @@ def test_shape_suffixes_tell_the_truth(aggregator: str, clip: Tensor) -> None:
         "stam.py:embed_frames:clip_BTCHW",
         "stam.py:embed_frames:embedding_FD",
         "stam.py:classify:logits_BK",
-        "vit.py:forward:class_F1D",
+        "vit.py:embed_tokens:class_F1D",
         "layers.py:forward:query_BANE",
         "layers.py:forward:kept_B11",
         "layers.py:wave_positions:angles_NH",

@@ -99,5 +99,14 @@ def test_frames_are_encoded_on_their_own() -> None:
         assert_close(together[index : index + 1], encoder(frames[index : index + 1]), REGROUPED)
 
 
-def test_known_sizes_have_heads_of_64() -> None:
-    assert all(size["width"] == 64 * size["heads"] for size in ENCODER_SIZES.values())
+def test_known_sizes() -> None:
+    """Width, depth and heads of ViT-Ti, S, B, L and H; heads are 64 wide, but 80 in ViT-H."""
+    sizes = {name: (size["width"], size["depth"], size["heads"]) for name, size in ENCODER_SIZES.items()}
+    assert sizes == {
+        "tiny": (192, 12, 3),
+        "small": (384, 12, 6),
+        "base": (768, 12, 12),
+        "large": (1024, 24, 16),
+        "huge": (1280, 32, 16),
+    }
+    assert ENCODER_SIZES["huge"]["patch_size"] == 14

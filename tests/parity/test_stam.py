@@ -66,7 +66,7 @@ def encoder_eps(model: Stam, _: pytest.MonkeyPatch) -> None:
 
 def tanh_gelu(_: Stam, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = F.gelu
-    monkeypatch.setattr(layers.F, "gelu", lambda value: exact(value, approximate="tanh"))
+    monkeypatch.setattr(layers.F, "gelu", lambda value, **_: exact(value, approximate="tanh"))
 
 
 def encoder_key_before_query(model: Stam, _: pytest.MonkeyPatch) -> None:

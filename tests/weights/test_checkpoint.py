@@ -222,7 +222,7 @@ def _set(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
         (_set("preprocess", "std", value=[1, 0, 1]), r"is damaged .*preprocess\.std"),
         (_set("preprocess", value=[]), "is damaged"),
         (_set("format", value=2), "has another format or architecture; update fewframes"),
-        (_set("architecture", value="slowfast"), "has another format or architecture; update fewframes"),
+        (_set("architecture", value="slowestfast"), "has another format or architecture; update fewframes"),
     ],
 )
 def test_a_damaged_record(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:

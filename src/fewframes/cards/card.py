@@ -9,7 +9,7 @@ from fewframes.records import Preprocess, Sampling
 
 __all__ = ["ModelCard", "Published", "QuotedCard"]
 
-# Licences that let everybody use code or weights in a product.
+# Licences that let everybody use weights in a product.
 _PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause"})
 
 
@@ -44,7 +44,7 @@ class ModelCard:
         preprocess: how frames become its input.
         labels: name of the official label list of its classes, such as "kinetics400"; "" if there is none here.
         source: paper and code.
-        code_licence: of the original code, an SPDX name.
+        code_licence: of the original code, an SPDX name; the code here is our own.
         weights_licence: of the published weights, an SPDX name; "" if none were published.
         weights_url: where the published weights are; None if none were published.
         published: results as published.
@@ -76,8 +76,8 @@ class ModelCard:
 
     @property
     def commercial(self) -> bool:
-        """Whether code and weights, if there are any, are under a licence that lets everybody sell what they make."""
-        return {self.code_licence, self.weights_licence} - {""} <= _PERMISSIVE
+        """Whether a product may use it: our code always may, published weights only under such a licence."""
+        return self.weights_licence in ("", *_PERMISSIVE)
 
 
 @dataclass(frozen=True)

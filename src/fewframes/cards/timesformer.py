@@ -22,12 +22,8 @@ _DATASETS = {
 }
 # Side of the input in pixels, and every how many frames (at 30 a second) one is taken on Kinetics.
 _SIZES = {"base": (224, 32), "hr": (448, 16), "large": (224, 4)}
-_HUB = "the hub also had only pytorch_model.bin when this was written"
 _FIRST_CLIP = "the paper takes the middle clip, the released code the clip from the video's beginning (its first 8.5 s)"
-_BGR = (
-    "the original code reads Something-Something frames as BGR and never reverses them, so these weights need BGR; "
-    "how the frames had been extracted (30 a second, by the usual recipe) matters little to this rule"
-)
+_BGR = "the original code reads Something-Something frames as BGR and never reverses them, so these weights need BGR"
 
 
 def _results(dataset: str, top1: float, top5: float | None, source: str) -> tuple[Published, ...]:
@@ -109,7 +105,12 @@ CARDS: tuple[ModelCard, ...] = (
     _card("hr", "k600", 16, ((81.8, 95.8, "paper and release"),), cost=(122_177_880, 1702.6858, 1517.2543)),
     _card("large", "k600", 96, ((82.2, 95.6, "paper and release"),), cost=(121_787_736, 2379.8571, 2277.8913)),
     _card(
-        "base", "ssv2", 8, ((59.5, None, "paper"), (59.1, 85.6, _RELEASE)), cost=(121_392_558, 195.8301, 189.8763), notes=_BGR
+        "base",
+        "ssv2",
+        8,
+        ((59.5, None, "paper"), (59.1, 85.6, _RELEASE)),
+        cost=(121_392_558, 195.8301, 189.8763),
+        notes=_BGR,
     ),
     _card(
         "hr",
@@ -128,7 +129,7 @@ CARDS: tuple[ModelCard, ...] = (
         notes=_BGR,
     ),
     _card("base", "diving48", 8, ((74.9, None, "paper"),), cost=(121_295_664, 195.83, 189.8762), notes=_DIVING),
-    _card("hr", "diving48", 16, ((78.0, None, "paper"),), cost=(121_753_392, 1702.6854, 1517.2538), notes=_DIVING),
+    _card("hr", "diving48", 16, ((78.0, None, "paper"),), cost=(121_753_392, 1702.6854, 1517.2539), notes=_DIVING),
     _card("large", "diving48", 96, ((81.0, None, "paper"),), cost=(121_363_248, 2379.8567, 2277.8909), notes=_DIVING),
     _card(
         "base",

@@ -11,12 +11,8 @@ __all__ = ["CARDS"]
 _PAPER = "Tong, Song, Wang, Wang 2022, arXiv:2203.12602"
 _LICENCE = "CC-BY-NC-4.0"
 _LIST = "VideoMAE repository, list of models"
-_SHAPES: dict[str, dict[str, int]] = {
-    "small": {"width": 384, "heads": 6},
-    "base": {},
-    "large": {"width": 1024, "depth": 24, "heads": 16},
-    "huge": {"width": 1280, "depth": 32, "heads": 16},
-}
+# Width, depth, heads.
+_SHAPES = {"small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16), "huge": (1280, 32, 16)}
 _NOTE = (
     "pre-trained on the same videos without labels; the weights on the hub are the release's, for which Hugging Face's "
     "code takes norm_eps=1e-12 and pool_norm_eps=1e-5 instead of the 1e-6 of their training, which changes next to "
@@ -30,16 +26,15 @@ def _card(
     kinetics = data == "k400"
     dataset, num_classes = ("Kinetics-400", 400) if kinetics else ("Something-Something v2", 174)
     hub = f"MCG-NJU/videomae-{size}-finetuned-{'kinetics' if kinetics else 'ssv2'}"
+    width, depth, heads = _SHAPES[size]
     views = (5, 3) if kinetics else (2, 3)
     return ModelCard(
         name=f"videomae_{size}_{data}",
         family="videomae",
-        config=VideomaeConfig(num_classes=num_classes, **_SHAPES[size]),
+        config=VideomaeConfig(num_classes=num_classes, width=width, depth=depth, heads=heads),
         # On Something-Something the second of the two clips takes exactly the centres of 16 equal segments.
         sampling=Sampling("clip", 16, stride=4) if kinetics else Sampling("uniform", 16),
-        preprocess=Preprocess(
-            (224, 224), 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), antialias=False
-        ),
+        preprocess=Preprocess((224, 224), 224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), antialias=False),
         labels="kinetics400" if kinetics else "ssv2",
         source=f"{_PAPER}; weights: {hub} on the Hugging Face hub, converted from the release",
         code_licence=_LICENCE,

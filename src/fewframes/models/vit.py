@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from fewframes.models.layers import wave_positions
+from fewframes.errors import UsageError
+from fewframes.models.checks import check_image_size, check_share, check_whole
+from fewframes.models.layers import PreNormBlock, wave_positions
 
-__all__ = ["ENCODER_SIZES", "FrameEncoder"]
+__all__ = ["ENCODER_SIZES", "EncoderConfig", "FrameEncoder", "build_encoder", "check_encoder", "grid_positions"]
 
+# Heads are 64 wide, but 80 in ViT-H, which was only published with patches of 14 pixels (224 = 16 x 14).
 ENCODER_SIZES = {
     "tiny": {"width": 192, "depth": 12, "heads": 3},
     "small": {"width": 384, "depth": 12, "heads": 6},
     "base": {"width": 768, "depth": 12, "heads": 12},
     "large": {"width": 1024, "depth": 24, "heads": 16},
+    "huge": {"width": 1280, "depth": 32, "heads": 16, "patch_size": 14},
 }
 
 
@@ -64,21 +69,115 @@ class FrameEncoder(nn.Module):
 
     def forward(self, frames_FCHW: Tensor) -> Tensor:
         """(F, 3, H, W) float -> (F, D) frame embeddings."""
-        patches_FPD = self.patch_embed(frames_FCHW)
-        class_F1D = self.cls_token.expand(patches_FPD.shape[0], -1, -1)
-        tokens_FND = torch.cat([class_F1D, patches_FPD], dim=1) + self.pos_embed
+        tokens_FND = self.embed_tokens(frames_FCHW)
         for block in self.blocks:
             tokens_FND = block(tokens_FND)
         # Only the class token is used, and the norm works token by token: norm one token, not all.
         embedding_FD: Tensor = self.norm(tokens_FND[:, 0])
         return embedding_FD
 
+    def embed_tokens(self, frames_FCHW: Tensor) -> Tensor:
+        """(F, 3, H, W) float -> (F, N, D): the class token and the patches, each at its position, before any block."""
+        patches_FPD = self.patch_embed(frames_FCHW)
+        class_F1D = self.cls_token.expand(patches_FPD.shape[0], -1, -1)
+        return torch.cat([class_F1D, patches_FPD], dim=1) + self.pos_embed
+
     @torch.no_grad()
     def init_positions_(self) -> None:
         """Start each patch's position from waves over its row and its column; the class token's from 0."""
         rows, columns = self.grid
         width = self.pos_embed.shape[-1]
-        of_rows = wave_positions(torch.arange(rows).repeat_interleave(columns), width - width // 2)
-        of_columns = wave_positions(torch.arange(columns).repeat(rows), width // 2)
         self.pos_embed.zero_()
-        self.pos_embed[0, 1:] = torch.cat([of_rows, of_columns], dim=1)
+        self.pos_embed[0, 1:] = grid_positions(rows, columns, width)
+
+
+def grid_positions(rows: int, columns: int, width: int) -> Tensor:
+    """Waves over the rows in one half of the columns of a table, over the columns in the other: (rows * columns, D)."""
+    of_rows = wave_positions(torch.arange(rows).repeat_interleave(columns), width - width // 2)
+    of_columns = wave_positions(torch.arange(columns).repeat(rows), width // 2)
+    return torch.cat([of_rows, of_columns], dim=1)
+
+
+class EncoderConfig(Protocol):
+    """What a config says of its ViT; each field is explained in `StamConfig`."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels, multiples of `patch_size`."""
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch in pixels."""
+
+    @property
+    def width(self) -> int:
+        """D."""
+
+    @property
+    def depth(self) -> int:
+        """Blocks."""
+
+    @property
+    def heads(self) -> int:
+        """Heads of each block."""
+
+    @property
+    def mlp_ratio(self) -> float:
+        """Inner width of the MLPs over `width`."""
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether queries, keys and values have a bias."""
+
+    @property
+    def norm_eps(self) -> float:
+        """Of all norms."""
+
+    @property
+    def drop_path(self) -> float:
+        """Stochastic depth of the last block, reached linearly from 0."""
+
+
+def check_encoder(config: EncoderConfig) -> None:
+    """Raise `UsageError` unless all that a config says of its ViT fits together."""
+    check_whole(config, ("patch_size", "width", "depth", "heads"))
+    check_image_size(config.image_size, config.patch_size)
+    if config.width % config.heads:
+        raise UsageError(f"width is {config.width}; expected a multiple of heads, {config.heads}")
+    if not config.width * config.mlp_ratio >= 1:
+        raise UsageError(f"mlp_ratio is {config.mlp_ratio}; expected at least 1 / width, so that an MLP is not empty")
+    if not config.norm_eps > 0:
+        raise UsageError(f"norm_eps is {config.norm_eps}; expected a number above 0")
+    check_share(config, ("drop_path",))
+
+
+def build_encoder(
+    config: EncoderConfig,
+    *,
+    image_size: tuple[int, int] | None = None,
+    block: Callable[..., nn.Module] = PreNormBlock,
+) -> FrameEncoder:
+    """The ViT that a config describes, its weights not yet drawn.
+
+    Args:
+        config: the ViT's shape.
+        image_size: (height, width) if it is not to be the config's.
+        block: what makes a block, called like `PreNormBlock`.
+    """
+    return FrameEncoder(
+        image_size or config.image_size,
+        config.patch_size,
+        width=config.width,
+        blocks=[
+            block(
+                config.width,
+                config.heads,
+                mlp_width=int(config.width * config.mlp_ratio),
+                qkv_bias=config.qkv_bias,
+                norm_eps=config.norm_eps,
+                drop_path=config.drop_path * index / max(config.depth - 1, 1),
+            )
+            for index in range(config.depth)
+        ],
+        norm_eps=config.norm_eps,
+    )

@@ -18,7 +18,7 @@ from fewframes.architectures import ARCHITECTURES, architecture_of, build_from_c
 from fewframes.errors import InvalidCheckpoint, UsageError
 from fewframes.models.checks import ModelConfig
 from fewframes.records import Preprocess, Sampling
-from fewframes.weights.files import read_tensors, sha256_of
+from fewframes.weights.files import ARCHITECTURE_KEY, read_tensors, sha256_of
 
 __all__ = ["INFO_NAME", "WEIGHTS_NAME", "CheckpointInfo", "load_checkpoint", "save_checkpoint"]
 
@@ -113,7 +113,8 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, CheckpointInfo]:
 def _write(folder: Path, model: nn.Module, info: CheckpointInfo) -> None:
     folder.mkdir(parents=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS_NAME)
+    metadata = {"format": "pt", ARCHITECTURE_KEY: architecture_of(info.config)}
+    save_file(tensors, folder / WEIGHTS_NAME, metadata=metadata)
     content = {
         "format": _FORMAT,
         "architecture": architecture_of(info.config),

@@ -161,7 +161,9 @@ def convert(
         save_checkpoint(destination, network, info)
         num_tensors = len(network.state_dict())
     else:
-        num_tensors = _export(network, info, destination, to)
+        num_tensors, absent = _export(network, info, destination, to)
+        if absent:
+            notes += (f"{to} has no place for {len(absent)} tensors, which are not in the file: {absent[0]}, ...",)
     return Conversion(
         source=str(source),
         source_layout=source_layout,
@@ -176,7 +178,7 @@ def convert(
     )
 
 
-def _export(network: nn.Module, info: CheckpointInfo, destination: Path, to: str) -> int:
+def _export(network: nn.Module, info: CheckpointInfo, destination: Path, to: str) -> tuple[int, tuple[str, ...]]:
     layout = LAYOUTS[to]
     if not hasattr(layout, "export") or not layout.fits(network):
         able = [name for name, each in LAYOUTS.items() if hasattr(each, "export") and each.fits(network)]
@@ -203,25 +205,32 @@ def _export(network: nn.Module, info: CheckpointInfo, destination: Path, to: str
             torch.save({wrapper: tensors} if wrapper else tensors, file)
         else:
             save_file({name: value.contiguous() for name, value in tensors.items()}, file, metadata={"format": "pt"})
-        _compare(network, info, file, to)
+        absent = _compare(network, info, file, to)
         partial.replace(destination)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
-    return len(tensors)
+    return len(tensors), absent
 
 
-def _compare(network: nn.Module, info: CheckpointInfo, file: Path, to: str) -> None:
+def _compare(network: nn.Module, info: CheckpointInfo, file: Path, to: str) -> tuple[str, ...]:
+    """Raise unless what was written comes back as it was; our names of what the layout has no place for."""
     again = build_from_config(info.config)
     report = load_weights(again, file)
-    state = again.state_dict()
-    differ = [name for name, value in network.state_dict().items() if not torch.equal(value.cpu(), state[name])]
-    if differ or report.newly_initialised or report.resized:
-        changed = ", ".join((differ or [*report.newly_initialised, *report.resized])[:3])
+    if report.layout != LAYOUTS[to].NAME:
         raise UsageError(
-            f"the layout {to} does not keep this network: {changed} came back changed; nothing was written"
+            f"the layout {to} has no place for this network: what it wrote reads as {report.layout}; nothing was kept"
         )
+    state, absent = again.state_dict(), set(report.newly_initialised)
+    written = {name: value for name, value in network.state_dict().items() if name not in absent}
+    changed = [name for name, value in written.items() if not torch.equal(value.cpu(), state[name])]
+    if changed or report.resized:
+        raise UsageError(
+            f"the layout {to} does not keep this network: {', '.join((changed or list(report.resized))[:3])} came back "
+            "changed; nothing was kept"
+        )
+    return report.newly_initialised
 
 
 def _beside(layout: Layout, info: CheckpointInfo) -> dict[str, Any]:

@@ -9,16 +9,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from fewframes.errors import InvalidCheckpoint, UnsafePickle
 
-__all__ = ["find_file", "read_tensors", "sha256_of"]
+__all__ = ["ARCHITECTURE_KEY", "find_file", "read_tensors", "sha256_of", "stated_architecture"]
 
 # The first bytes of what torch.save writes: a zip archive now, a pickle of protocol 2 or later before torch 1.6.
 _ZIP, _PICKLES = b"PK\x03\x04", tuple(bytes([0x80, protocol]) for protocol in (2, 3, 4, 5))
+
+# What our own files say in their header, besides the tensors.
+ARCHITECTURE_KEY = "fewframes.architecture"
 
 _NAMES = ("weights.safetensors", "model.safetensors", "pytorch_model.bin")
 
@@ -58,6 +61,14 @@ def find_file(source: Path) -> Path:
     if not source.is_dir():
         return source
     return next((source / name for name in _NAMES if (source / name).is_file()), source / _NAMES[0])
+
+
+def stated_architecture(path: Path) -> str | None:
+    """The architecture that one of our own .safetensors files states; None for any other file."""
+    if path.suffix != ".safetensors":
+        return None
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {}).get(ARCHITECTURE_KEY)
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fewframes.architectures import ARCHITECTURES, build_from_config
 from fewframes.errors import FewframesError, InvalidCheckpoint
 from fewframes.models.positions import PositionTable
-from fewframes.weights.files import find_file, read_tensors
+from fewframes.weights.files import find_file, read_tensors, stated_architecture
 from fewframes.weights.layout import Layout, Translation
 from fewframes.weights.layouts import layout_names, layout_of
 from fewframes.weights.resize import resize_positions
@@ -114,14 +114,17 @@ def load_weights(model: nn.Module, source: str | Path, *, new_head: bool = False
 
 def _translate(path: Path, tensors: Mapping[str, Tensor], model: nn.Module) -> tuple[Layout | None, Translation]:
     """The file's layout, None for our own, and its tensors in our names."""
-    stated = _record_beside(path)
+    record = _record_beside(path)
+    layout = layout_of(tensors, model)
+    family = None if layout is not None else record.get("architecture") or stated_architecture(path)
+    if family in ARCHITECTURES and not _is_of(model, str(family)):
+        raise InvalidCheckpoint(
+            f"{path} holds a {family} network of fewframes, which cannot fill {_family(model)}; "
+            "build the model that belongs to it"
+        )
     ours, theirs = set(model.state_dict()), set(tensors)
-    layout = layout_of(tensors)
-    family = stated.get("architecture")
-    if layout is None and family in ARCHITECTURES and not _is_of(model, str(family)) and len(ours & theirs) < len(ours):
-        raise InvalidCheckpoint(f"{path} holds a {family} network of fewframes, but the model is {_family(model)}")
     if ours == theirs or (len(ours & theirs) * 2 > len(theirs) and (layout is None or not layout.fits(model))):
-        return None, Translation(dict(tensors), grids=_stated_grids(stated))
+        return None, Translation(dict(tensors), grids=_stated_grids(record))
     if layout is None:
         raise InvalidCheckpoint(
             f"{path}: unknown layout (tensors such as {', '.join(sorted(tensors)[:3]) or 'none'}); "
