@@ -13,12 +13,12 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from fewframes.catalog import CATALOG
+from fewframes.catalog import CATALOG, card_of
 from fewframes.errors import DownloadFailed, InvalidCheckpoint, UsageError
 from fewframes.models.stam import Stam
 from fewframes.predict import Classifier
 from fewframes.records import Preprocess, Sampling
-from fewframes.weights.download import cache_folder, find_weights
+from fewframes.weights.download import cache_folder, find_weights, kept_at
 from fewframes.weights.files import sha256_of
 from tests.weights.release import TINY, release_tensors
 
@@ -98,15 +98,15 @@ def test_a_download_is_kept(
 ) -> None:
     publish(monkeypatch, address(server, "good.pth"))
     path = find_weights("stam_16")
-    assert path == cache / "good.pth"
+    assert path == cache / "stam_16.pth"
     assert path.read_bytes() == CONTENT
-    assert (cache / "good.pth.sha256").read_text() == sha256_of(path) + "\n"
-    assert sorted(each.name for each in cache.iterdir()) == ["good.pth", "good.pth.sha256"]
+    assert (cache / "stam_16.pth.sha256").read_text() == sha256_of(path) + "\n"
+    assert sorted(each.name for each in cache.iterdir()) == ["stam_16.pth", "stam_16.pth.sha256"]
     assert find_weights("stam_16") == path
     assert server.asked == ["/good.pth"]
     printed = capsys.readouterr()
     assert printed.out == "", "standard output belongs to results"
-    assert "good.pth" in printed.err
+    assert "stam_16.pth" in printed.err
 
 
 def test_a_download_of_unstated_length(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_kept_file_that_has_changed(server: Server, cache: Path, monkeypatch: 
     publish(monkeypatch, address(server, "good.pth"))
     path = find_weights("stam_16")
     path.write_bytes(CONTENT[:-1] + b"x")
-    with pytest.raises(InvalidCheckpoint, match=r"good\.pth has changed since .* delete it to download it again"):
+    with pytest.raises(InvalidCheckpoint, match=r"stam_16\.pth has changed since .* delete it to download it again"):
         find_weights("stam_16")
     path.unlink()
     assert find_weights("stam_16").read_bytes() == CONTENT
@@ -128,7 +128,7 @@ def test_a_kept_file_that_has_changed(server: Server, cache: Path, monkeypatch: 
 def test_a_file_put_there_by_hand(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, address(server, "good.pth"))
     cache.mkdir()
-    (cache / "good.pth").write_bytes(b"by hand")
+    (cache / "stam_16.pth").write_bytes(b"by hand")
     assert find_weights("stam_16").read_bytes() == b"by hand"
     assert server.asked == []
 
@@ -147,7 +147,7 @@ def test_a_download_that_fails(
     publish(monkeypatch, address(server, name))
     with pytest.raises(DownloadFailed, match=message) as caught:
         find_weights("stam_16")
-    assert f"put the file at {cache / name} and run again" in str(caught.value)
+    assert f"put the file at {cache / 'stam_16.pth'} and run again" in str(caught.value)
     assert list(cache.iterdir()) == [], "nothing half-fetched stays"
 
 
@@ -155,14 +155,14 @@ def test_a_server_that_does_not_answer(server: Server, cache: Path, monkeypatch:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         port = closed.server_port
     publish(monkeypatch, f"http://127.0.0.1:{port}/good.pth")
-    with pytest.raises(DownloadFailed, match=r"Connection refused.*put the file at .*good\.pth and run again"):
+    with pytest.raises(DownloadFailed, match=r"Connection refused.*put the file at .*stam_16\.pth and run again"):
         find_weights("stam_16")
 
 
 def test_a_cache_that_cannot_be_written(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(monkeypatch, address(server, "good.pth"))
     cache.write_text("a file where the folder should be")
-    with pytest.raises(DownloadFailed, match=r"cannot keep .*good\.pth .*FEWFRAMES_CACHE"):
+    with pytest.raises(DownloadFailed, match=r"cannot keep .*stam_16\.pth .*FEWFRAMES_CACHE"):
         find_weights("stam_16")
 
 
@@ -207,7 +207,7 @@ def test_from_a_name_to_a_classifier(
     assert classifier.load_report is not None
     assert classifier.load_report.layout == "STAM release"
     assert torch.equal(classifier.model.head.weight, release_tensors(TINY)["head.weight"])
-    assert classifier.info.provenance["weights"] == str(cache / "good.pth")
+    assert classifier.info.provenance["weights"] == str(cache / "stam_16.pth")
     assert classifier.info.labels[12] == "class 12"
 
 
@@ -219,3 +219,12 @@ def test_a_page_that_says_sorry_with_status_200_is_not_kept(
     with pytest.raises(DownloadFailed, match=r"holds no weights .* get the file elsewhere"):
         find_weights("stam_16")
     assert list(cache.iterdir()) == []
+
+
+def test_no_two_files_are_kept_at_one_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A dozen authors call theirs pytorch_model.bin: kept under that name, one model would get another's weights."""
+    monkeypatch.setenv("FEWFRAMES_CACHE", str(tmp_path))
+    cards = [card for card in CATALOG.values() if card.weights_url]
+    assert len({kept_at(card) for card in cards}) == len(cards)
+    assert kept_at(card_of("stam_16")) == tmp_path / "stam_16.pth"
+    assert kept_at(card_of("timesformer_base_k400")) == tmp_path / "timesformer_base_k400.bin"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from fewframes.cards.card import ModelCard
 from fewframes.catalog import CATALOG, card_of
 from fewframes.errors import DownloadFailed, InvalidCheckpoint, UsageError
 from fewframes.weights.files import read_tensors, sha256_of
 
-__all__ = ["cache_folder", "find_weights"]
+__all__ = ["cache_folder", "find_weights", "kept_at"]
 
 _CHUNK = 1 << 20
 
@@ -25,6 +27,12 @@ def cache_folder() -> Path:
     if "FEWFRAMES_CACHE" in os.environ:
         return Path(os.environ["FEWFRAMES_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fewframes"
+
+
+def kept_at(card: ModelCard) -> Path:
+    """Where a model's published weights are kept: under its own name, as many authors call their file the same."""
+    assert card.weights_url is not None
+    return cache_folder() / f"{card.name}{Path(urllib.parse.urlsplit(card.weights_url).path).suffix}"
 
 
 def find_weights(source: str | Path) -> Path:
@@ -43,7 +51,7 @@ def find_weights(source: str | Path) -> Path:
     card = card_of(str(source))
     if card.weights_url is None:
         raise UsageError(f"no weights were published for {card.name}; train it, or name a file of your own")
-    path = cache_folder() / Path(card.weights_url).name
+    path = kept_at(card)
     stated = path.with_name(path.name + ".sha256")
     if not path.exists():
         _download(card.weights_url, path)
