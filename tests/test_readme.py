@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 
-import pytest
-import torch
-
 import fewframes as ff
-from fewframes.benchmark import measure_cost
 from fewframes.cli.main import VERBS
+from fewframes.weights.layouts import LAYOUTS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ff.list_models())
-def test_the_table_states_what_the_catalogue_builds(name: str) -> None:
-    row = next(line for line in README.splitlines() if line.startswith(f"| `{name}` "))
-    frames, parameters, gmacs = (cell.strip() for cell in row.split("|")[2:5])
-    with torch.device("meta"):
-        model = ff.build_model(name)
-    cost = measure_cost(model, (int(frames), 3, 224, 224))
-    assert int(parameters.replace(",", "")) == cost.num_parameters
-    assert float(gmacs) == pytest.approx(cost.macs / 1e9, abs=0.05)
+def test_the_table_of_families_is_the_catalogue() -> None:
+    """Every model is under a name or a pattern of the table, and every name and pattern is of a model."""
+    table = README.partition("## Models")[2].partition("## Measured")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    patterns = [name for row in rows for name in re.findall(r"`([^`]*)`", row) if name != "baselines"]
+    models = ff.list_models()
+    for pattern in patterns:
+        assert fnmatch.filter(models, pattern), pattern
+    stams = [name for name in models if name.startswith(("stam_", "tresnet_"))]
+    assert all(any(fnmatch.fnmatch(name, each) for each in patterns) for name in models if name not in stams)
+
+
+def test_the_numbers_of_models_and_layouts() -> None:
+    assert f"{len(ff.list_models())} networks by name" in README
+    assert f"| {len(ff.list_models())} full-size networks |" in README
+    assert len(LAYOUTS) == 13
+    assert "thirteen layouts" in README
 
 
 def test_every_command_that_is_named_exists() -> None:

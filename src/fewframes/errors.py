@@ -10,7 +10,8 @@ FewframesError                 root; `exit_status` is what the command line retu
 ├── InvalidCheckpoint          weights or a checkpoint folder that do not fit or are damaged: exit status 1
 │   └── UnsafePickle           a pickle that holds more than tensors: refused, never run
 ├── DownloadFailed             a known file that could not be fetched: exit status 1
-└── TrainingFailed             a run that cannot go on (loss not finite, nothing to train on): exit status 1
+├── TrainingFailed             a run that cannot go on (loss not finite, nothing to train on): exit status 1
+└── TrainingStopped            a run that a signal ended, to be taken up again: exit status 128 + the signal's number
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "InvalidManifest",
     "TooManyBadVideos",
     "TrainingFailed",
+    "TrainingStopped",
     "UnknownName",
     "UnreadableVideo",
     "UnsafePickle",
@@ -46,6 +48,9 @@ class UsageError(FewframesError, ValueError):
     exit_status = 2
 
 
+_MOST_NAMED = 30  # more than that nobody reads in one line
+
+
 class UnknownName(UsageError):
     """A name that is not in a closed list.
 
@@ -61,7 +66,9 @@ class UnknownName(UsageError):
         if near:
             hint = f"did you mean {' or '.join(repr(each) for each in near)}?"
         else:
-            hint = f"known: {', '.join(self.known)}"
+            more = len(self.known) - _MOST_NAMED
+            rest = f" and {more} more" if more > 0 else ""
+            hint = f"known: {', '.join(self.known[:_MOST_NAMED])}{rest}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 
     def __reduce__(self) -> tuple[type[UnknownName], tuple[str, str, tuple[str, ...]]]:
@@ -125,3 +132,20 @@ class DownloadFailed(FewframesError):
 
 class TrainingFailed(FewframesError):
     """A training run that cannot go on."""
+
+
+class TrainingStopped(FewframesError):
+    """A training run that a signal ended after it had saved its state.
+
+    Args:
+        message: one line: which signal, after which step, and how to go on.
+        exit_status: what the command line returns, by custom 128 + the signal's number.
+    """
+
+    def __init__(self, message: str, exit_status: int) -> None:
+        self.exit_status = exit_status
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[TrainingStopped], tuple[str, int]]:
+        """Travel between processes, as `UnreadableVideo` does."""
+        return type(self), (str(self), self.exit_status)

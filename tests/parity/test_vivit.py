@@ -65,14 +65,20 @@ def test_the_two_orders_hold_the_same_weights_and_differ() -> None:
     assert difference(first.logits, second.logits) > 0.1
 
 
-@torch.no_grad()
-def test_parity_with_hugging_face() -> None:
+def golden_hugging_face() -> tuple[nn.Module, Tensor, Tensor]:
+    """Our network with the golden weights, the clip and the logits."""
     described = describe_weights(GOLDEN / HF)[1]
     tensors = load_file(GOLDEN / HF / "io.safetensors")
     model = build_from_config(described.config).eval()
     report = load_weights(model, GOLDEN / HF)
     assert not (report.newly_initialised or report.resized or report.unused)
-    assert_close(model(tensors["input"]), tensors["logits"], PARITY)
+    return model, tensors["input"], tensors["logits"]
+
+
+@torch.no_grad()
+def test_parity_with_hugging_face() -> None:
+    model, clip, logits = golden_hugging_face()
+    assert_close(model(clip), logits, PARITY)
 
 
 @pytest.mark.parametrize("tubelet", [[2, 6, 6], [3, 4, 8]])

@@ -8,7 +8,8 @@ import inspect
 import pytest
 import torch
 
-from fewframes.catalog import adapted_card, build_from_config, parse_options
+from fewframes.architectures import build_from_config
+from fewframes.catalog import adapted_card, parse_options
 from fewframes.recipes import RECIPES
 from fewframes.training.config import TrainConfig
 
@@ -32,7 +33,7 @@ def test_a_recipe_is_a_complete_run(name: str) -> None:
     assert isinstance(config, TrainConfig)
     assert config == RECIPES[name](), "the same each time"
     assert config.data.source == "", "whose videos are for the caller to name"
-    card = adapted_card(config.model.name, **parse_options(config.model.options), num_classes=7)
+    card = adapted_card(config.model.name, **parse_options(config.model.name, config.model.options), num_classes=7)
     with torch.device("meta"):
         network = build_from_config(card.config)
     size = {"finetune": 118_903_303, "small": 1_700_000, "demo-stam": 490_000, "demo-mean": 370_000}[name]
@@ -44,7 +45,7 @@ def test_the_demo_compares_one_thing() -> None:
     stam, mean = RECIPES["demo-stam"](), RECIPES["demo-mean"]()
     same = dataclasses.replace(mean, model=stam.model, output=stam.output)
     assert same == stam, "data, augmentation, optimiser and seed are equal"
-    cards = [adapted_card(each.model.name, **parse_options(each.model.options)) for each in (stam, mean)]
+    cards = [adapted_card(each.model.name, **parse_options(each.model.name, each.model.options)) for each in (stam, mean)]
     differing = {
         field.name
         for field in dataclasses.fields(cards[0].config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from fewframes.catalog import parse_options
 from fewframes.errors import UsageError
@@ -20,6 +21,7 @@ def load_classifier(model: str, *, weights: str, options: Sequence[str], device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"--device {device} cannot be used here ({reason}); try --device cpu") from error
-    return Classifier.load(
-        model, weights=weights or None, device=device, **(parse_options(model, options) if options else {})
-    )
+    if options and Path(model).is_dir():
+        raise UsageError(f"{model} is a checkpoint, which states its own shape; leave options out")
+    changes = parse_options(model, options) if options else {}
+    return Classifier.load(model, weights=weights or None, device=device, **changes)
