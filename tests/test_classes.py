@@ -11,6 +11,7 @@ from fewframes.errors import UnknownName
 KNOWN = {
     "charades": (157, {0: "Holding some clothes"}),
     "diving48": (48, {0: "Back+15som+05Twis+FREE"}),
+    "epic100": (397, {0: "noun:tap", 300: "verb:take"}),
     "epic100_nouns": (300, {0: "tap"}),
     "epic100_verbs": (97, {0: "take"}),
     "hmdb51": (51, {0: "brush_hair"}),

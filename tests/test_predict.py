@@ -177,3 +177,22 @@ def test_what_was_read_of_the_file(tiny_checkpoint: Path, video: Path) -> None:
     assert found.size_bytes == video.stat().st_size
     assert found.bytes_read > 0
     assert Classifier.load(tiny_checkpoint).predict(video.read_bytes()).size_bytes == video.stat().st_size
+
+
+def test_a_head_for_nouns_and_verbs_names_actions(video: Path, tmp_path: Path) -> None:
+    """One softmax over 300 nouns and 97 verbs would be of nothing."""
+    options = {"width": 8, "depth": 1, "heads": 2, "image_size": 32, "num_frames": 4, "temporal_depth": 1}
+    name = "vivit_l16x2_factorised_encoder_epic100"
+    model = build_model(name, generator=torch.Generator().manual_seed(5), **options)
+    torch.nn.init.normal_(model.head.bias, generator=torch.Generator().manual_seed(7))
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    classifier = Classifier.load(name, weights=tmp_path / "w.safetensors", **options)
+    found = classifier.predict(video, top_k=3)
+    logits = torch.tensor(found.logits, dtype=torch.float64)
+    product = torch.outer(logits[300:].softmax(0), logits[:300].softmax(0))
+    best = product.flatten().topk(3)
+    labels = classifier.info.labels
+    pairs = [divmod(index, 300) for index in best.indices.tolist()]
+    assert found.labels == tuple(f"{labels[300 + verb]} {labels[noun]}" for verb, noun in pairs)
+    assert found.labels[0].startswith("verb:")
+    assert found.scores == pytest.approx(best.values.tolist())

@@ -16,6 +16,7 @@ from fewframes.data.reading import read_frames, shown_name
 from fewframes.errors import UsageError
 from fewframes.metrics import top_k as best_classes
 from fewframes.records import DecodeOptions, Prediction, Sampling
+from fewframes.verb_noun import split_verb_noun, top_actions
 from fewframes.video.source import VideoSource
 from fewframes.video.transforms import preprocess
 from fewframes.weights.checkpoint import CheckpointInfo, load_checkpoint
@@ -129,7 +130,8 @@ class Classifier:
 
         Args:
             source: path, address, bytes, or a binary file object.
-            top_k: how many classes to name, at most all of them.
+            top_k: how many classes to name, at most all of them. A network with a head for nouns and verbs names
+                actions, pairs such as "verb:take noun:tap", by the product of the two probabilities.
             attention: whether to say how much each frame was attended to.
             start: seconds; only frames from here on count. None: from the first.
             end: seconds; only frames before this count. None: to the last.
@@ -142,11 +144,11 @@ class Classifier:
         reading = read_frames(source, self.info.sampling, start=start, end=end, decode=decode)
         frames = reading.frames
         logits_K, weights_T = self.run(preprocess(frames.pixels, self.info.preprocess), attention=attention)
-        indices, scores = best_classes(logits_K, min(top_k, len(self.info.labels)))
+        labels, scores = self._best(logits_K, top_k)
         return Prediction(
             path=shown_name(source) if isinstance(source, str | Path) else "<bytes>",
-            labels=tuple(self.info.labels[index] for index in indices),
-            scores=tuple(scores.tolist()),
+            labels=labels,
+            scores=scores,
             frame_indices=frames.indices,
             frame_seconds=tuple(frames.seconds.tolist()),
             logits=tuple(logits_K.tolist()),
@@ -156,6 +158,21 @@ class Classifier:
             bytes_read=reading.bytes_read,
             size_bytes=reading.info.size_bytes,
         )
+
+    def _best(self, logits_K: Tensor, k: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The likeliest classes and their probabilities; of a head for nouns and verbs, the likeliest pairs."""
+        names, splits = self.info.labels, getattr(self.info.config, "class_splits", None)
+        if splits is None:
+            indices, scores_K = best_classes(logits_K, min(k, len(names)))
+            return tuple(names[index] for index in indices), tuple(scores_K.tolist())
+        if len(splits) != 2:
+            raise UsageError(f"{self.info.name} has {len(splits)} sets of classes; expected one, or nouns and verbs")
+        num_nouns, num_verbs = splits
+        parts = split_verb_noun(logits_K.unsqueeze(0), num_nouns=num_nouns, num_verbs=num_verbs)
+        pairs, scores_1K = top_actions(parts.verb, parts.noun, k)
+        verbs, nouns = pairs.verb[0].tolist(), pairs.noun[0].tolist()
+        best = tuple(f"{names[num_nouns + verb]} {names[noun]}" for verb, noun in zip(verbs, nouns, strict=True))
+        return best, tuple(scores_1K[0].tolist())
 
     @torch.inference_mode()
     def run(self, clip_TCHW: Tensor, *, attention: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -189,5 +206,5 @@ class Classifier:
 
 def _labels_for(list_name: str, num_classes: int) -> tuple[str, ...]:
     """The official names if their number fits, otherwise numbered stand-ins."""
-    labels = official_labels(list_name)
+    labels = official_labels(list_name) if list_name else ()
     return labels if len(labels) == num_classes else tuple(f"class {index}" for index in range(num_classes))

@@ -45,7 +45,9 @@ def test_the_demo_compares_one_thing() -> None:
     stam, mean = RECIPES["demo-stam"](), RECIPES["demo-mean"]()
     same = dataclasses.replace(mean, model=stam.model, output=stam.output)
     assert same == stam, "data, augmentation, optimiser and seed are equal"
-    cards = [adapted_card(each.model.name, **parse_options(each.model.name, each.model.options)) for each in (stam, mean)]
+    cards = [
+        adapted_card(each.model.name, **parse_options(each.model.name, each.model.options)) for each in (stam, mean)
+    ]
     differing = {
         field.name
         for field in dataclasses.fields(cards[0].config)

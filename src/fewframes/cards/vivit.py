@@ -16,7 +16,7 @@ _DATASETS = {
     "k400": ("Kinetics-400", "kinetics400", 400),
     "k600": ("Kinetics-600", "kinetics600", 600),
     "ssv2": ("Something-Something v2", "ssv2", 174),
-    "epic100": ("EPIC-KITCHENS-100", "", 397),
+    "epic100": ("EPIC-KITCHENS-100", "epic100", 397),
 }
 _SIZES: dict[str, dict[str, Any]] = {
     "b": {},
@@ -215,8 +215,8 @@ CARDS: tuple[ModelCard, ...] = (
         shape={**_FE, "class_splits": (300, 97)},
         data="epic100",
         views=(4, 1),
-        notes=f"{_scenic('epic_kitchens/vivit_large_16x2_fe')}; one head holds 300 nouns and then 97 verbs, for which "
-        "there are two lists and not one; an action is right if both are",
+        notes=f"{_scenic('epic_kitchens/vivit_large_16x2_fe')}; one head holds 300 nouns and then 97 verbs; "
+        "an action is right if both are",
     ),
     _card(
         "vivit_l16x2_factorised_encoder_ssv2",
