@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fewframes import errors as errors
+    from fewframes.cards.card import ModelCard as ModelCard
     from fewframes.catalog import build_model as build_model
+    from fewframes.catalog import card_of as card_of
     from fewframes.catalog import list_models as list_models
     from fewframes.data.manifest import Manifest as Manifest
     from fewframes.data.manifest_io import read_manifest as read_manifest
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from fewframes.weights.checkpoint import CheckpointInfo as CheckpointInfo
     from fewframes.weights.checkpoint import load_checkpoint as load_checkpoint
     from fewframes.weights.checkpoint import save_checkpoint as save_checkpoint
+    from fewframes.weights.convert import convert as convert
     from fewframes.weights.loading import LoadReport as LoadReport
     from fewframes.weights.loading import load_weights as load_weights
 
@@ -48,12 +51,15 @@ __all__ = [
     "Limits",
     "LoadReport",
     "Manifest",
+    "ModelCard",
     "Prediction",
     "Preprocess",
     "Sampling",
     "TrainConfig",
     "VideoInfo",
     "build_model",
+    "card_of",
+    "convert",
     "errors",
     "evaluate",
     "list_models",
@@ -86,12 +92,15 @@ _HOMES = {
     "Limits": "fewframes.records",
     "LoadReport": "fewframes.weights.loading",
     "Manifest": "fewframes.data.manifest",
+    "ModelCard": "fewframes.cards.card",
     "Prediction": "fewframes.records",
     "Preprocess": "fewframes.records",
     "Sampling": "fewframes.records",
     "TrainConfig": "fewframes.training.config",
     "VideoInfo": "fewframes.records",
     "build_model": "fewframes.catalog",
+    "card_of": "fewframes.catalog",
+    "convert": "fewframes.weights.convert",
     "evaluate": "fewframes.evaluation",
     "list_models": "fewframes.catalog",
     "load_checkpoint": "fewframes.weights.checkpoint",
