@@ -168,9 +168,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, content: bytes, *, chunked: bool) -> None:
         for at in range(0, len(content), 1 << 16):
             piece = content[at : at + (1 << 16)]
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            with self.lock:
+            with self.lock:  # before it goes out: a client may have it, and ask how much was sent, in the next moment
                 self.web.sent += len(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
 
