@@ -30,11 +30,12 @@ from fewframes.data.loader import Shard, epoch_order, load_batches
 from fewframes.data.manifest_io import read_manifest
 from fewframes.records import Preprocess, Sampling
 from fewframes.report.serial import write_atomically
+from fewframes.video.augment import Augment
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = Path(os.environ.get("FEWFRAMES_DATA", ROOT.parent / "shared" / "data")) / "ucf6" / "manifest.csv"
 # The recipe `small`: 8 frames of 96 x 96 pixels, batches of 32.
-VIEW = View(Sampling("random_in_segment", 8), Preprocess((96, 96), 96), max_zoom=1.25, flip_probability=0.5)
+VIEW = View(Sampling("random_in_segment", 8), Preprocess((96, 96), 96), Augment(flip_probability=0.5))
 BATCH_SIZE, EPOCHS = 32, 2
 
 

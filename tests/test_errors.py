@@ -16,6 +16,7 @@ from fewframes.errors import (
     InvalidManifest,
     TooManyBadVideos,
     TrainingFailed,
+    TrainingStopped,
     UnknownName,
     UnreadableVideo,
     UnsafePickle,
@@ -43,6 +44,13 @@ from fewframes.errors import (
 def test_exit_statuses(kind: type[FewframesError], exit_status: int) -> None:
     assert kind.exit_status == exit_status
     assert issubclass(kind, FewframesError)
+
+
+def test_a_run_that_a_signal_ended_says_which() -> None:
+    stopped = TrainingStopped("stopped by SIGTERM", 143)
+    assert (str(stopped), stopped.exit_status) == ("stopped by SIGTERM", 143)
+    again = pickle.loads(pickle.dumps(stopped))
+    assert (type(again), str(again), again.exit_status) == (TrainingStopped, "stopped by SIGTERM", 143)
 
 
 def test_the_tree() -> None:

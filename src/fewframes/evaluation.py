@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fewframes.data.bad_videos import BadVideos
+from fewframes.data.loader import Shard
 from fewframes.data.manifest import Manifest, Video
 from fewframes.data.reading import Reading, read_frames, shown_name
-from fewframes.errors import InvalidManifest, UnreadableVideo, UsageError
+from fewframes.errors import FewframesError, InvalidManifest, UnreadableVideo, UsageError
 from fewframes.metrics import ClassificationMetrics, top_k
 from fewframes.predict import Classifier
 from fewframes.progress import track
@@ -28,6 +30,7 @@ __all__ = ["evaluate"]
 
 _COUNT_AS_WRONG = BadVideoPolicy("count-as-wrong")
 _EXACT = DecodeOptions()
+_ALONE = Shard()
 _PACKAGES = {"pyav": "av"}
 _Read = tuple[Tensor, Reading] | Failure
 
@@ -40,6 +43,7 @@ def evaluate(
     progress: bool = False,
     policy: BadVideoPolicy = _COUNT_AS_WRONG,
     decode: DecodeOptions = _EXACT,
+    shard: Shard = _ALONE,
 ) -> EvaluationReport:
     """Classify every listed video once, or the listed part of it, and count.
 
@@ -54,6 +58,9 @@ def evaluate(
         progress: whether to show a bar.
         policy: whether to stop at a video that cannot be read, and how many are too many.
         decode: how to decode.
+        shard: this process's share of the list, if several processes that torch.distributed joins evaluate it
+            together: each classifies its share, and all of them return the report of the whole list, the same that one
+            process makes but for seconds. An error in one of them is raised in all.
 
     Raises:
         InvalidManifest: a label is unknown to the model (before any work), or not one video could be read.
@@ -64,17 +71,79 @@ def evaluate(
     began = time.perf_counter()
     info = classifier.info
     label_indices = manifest.indices_of(info.labels)
+    places = range(shard.rank, len(manifest.videos), shard.world_size)
+    answers = _answers(classifier, [manifest.videos[place] for place in places], decode, workers)
+    shown = track(answers, "Evaluating", total=len(places), show=progress)
+    if shard.world_size > 1:
+        shown = _from_all(shown, places, BadVideos(policy, manifest), len(manifest.videos))
     tally = _Tally(info.labels, manifest, policy)
-    with closing(_read_ahead(manifest.videos, info, decode, workers)) as clips:
-        shown = track(clips, "Evaluating", total=len(manifest.videos), show=progress)
-        for video, label_index, (read, waited) in zip(manifest.videos, label_indices, shown, strict=True):
-            tally.wait_seconds += waited
-            if isinstance(read, Failure):
-                tally.fail(video, label_index, read)
-            else:
-                clip_TCHW, reading = read
-                tally.count(video, label_index, classifier.run(clip_TCHW)[0], reading)
+    with closing(answers):
+        for video, label_index, answer in zip(manifest.videos, label_indices, shown, strict=True):
+            tally.take(video, label_index, answer)
     return _report(classifier, manifest, tally, decode, time.perf_counter() - began)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """What became of one video.
+
+    Attributes:
+        logits_K: the network's answer; None if the video could not be read.
+        failure: why not.
+        wait_seconds: for its clip.
+        cost: of reading it: seconds, bytes read, packets decoded.
+        size_bytes: of the file, where known.
+        decoder: which one read it.
+        frame_indices: which frames were looked at.
+    """
+
+    logits_K: Tensor | None
+    failure: Failure | None
+    wait_seconds: float
+    cost: tuple[float, int, int] = (0.0, 0, 0)
+    size_bytes: int | None = None
+    decoder: str = ""
+    frame_indices: tuple[int, ...] = ()
+
+
+def _answers(
+    classifier: Classifier, videos: Sequence[Video], decode: DecodeOptions, workers: int
+) -> Generator[_Answer]:
+    """The answers for some videos, in their order."""
+    with closing(_read_ahead(videos, classifier.info, decode, workers)) as clips:
+        for read, waited in clips:
+            if isinstance(read, Failure):
+                yield _Answer(None, read, waited)
+                continue
+            clip_TCHW, reading = read
+            yield _Answer(
+                classifier.run(clip_TCHW)[0],
+                None,
+                waited,
+                (reading.seconds, reading.bytes_read, reading.packets_decoded),
+                reading.info.size_bytes,
+                reading.info.decoder,
+                reading.frames.indices,
+            )
+
+
+def _from_all(own: Iterable[_Answer], places: range, bad: BadVideos, count: int) -> list[_Answer]:
+    """The answers of all processes in the order of the list; stops early if this one finds too many bad videos."""
+    answers: list[_Answer] = []
+    mine: list[_Answer] | FewframesError = answers
+    try:
+        for place, answer in zip(places, own, strict=True):
+            if answer.failure is not None:
+                bad.add(place, answer.failure)
+            answers.append(answer)
+    except FewframesError as error:  # for all of them: others would wait for this one's share for ever
+        mine = error
+    shares: list[Any] = [None] * places.step
+    torch.distributed.all_gather_object(shares, mine)
+    for share in shares:
+        if isinstance(share, FewframesError):
+            raise share
+    return [shares[place % len(shares)][place // len(shares)] for place in range(count)]
 
 
 def _report(
@@ -115,6 +184,14 @@ class _Tally:
         self.bytes_read, self.packets_decoded = 0, 0
         self.size_bytes: int | None = 0
 
+    def take(self, video: Video, label_index: int, answer: _Answer) -> None:
+        self.wait_seconds += answer.wait_seconds
+        if answer.logits_K is not None:
+            self.count(video, label_index, answer.logits_K, answer)
+        else:
+            assert answer.failure is not None
+            self.fail(video, label_index, answer.failure)
+
     def fail(self, video: Video, label_index: int, failure: Failure) -> None:
         self.bad.add(len(self.rows), failure)
         self.metrics.add_failures([label_index])
@@ -122,18 +199,19 @@ class _Tally:
             VideoResult(shown_name(video.path), video.label, (), (), failure.reason, (), video.start, video.end)
         )
 
-    def count(self, video: Video, label_index: int, logits_K: Tensor, reading: Reading) -> None:
+    def count(self, video: Video, label_index: int, logits_K: Tensor, answer: _Answer) -> None:
         self.metrics.update(logits_K.unsqueeze(0), torch.tensor([label_index]))
         best, scores = top_k(logits_K, min(5, len(self.labels)))
         predicted = tuple(self.labels[index] for index in best)
-        path, indices = shown_name(video.path), reading.frames.indices
+        path, indices = shown_name(video.path), answer.frame_indices
         shares = tuple(scores.tolist())
         self.rows.append(VideoResult(path, video.label, predicted, shares, None, indices, video.start, video.end))
-        self.decoders.add(reading.info.decoder)
-        self.decode_seconds += reading.seconds
-        self.bytes_read += reading.bytes_read
-        self.packets_decoded += reading.packets_decoded
-        size = reading.info.size_bytes
+        self.decoders.add(answer.decoder)
+        seconds, bytes_read, packets = answer.cost
+        self.decode_seconds += seconds
+        self.bytes_read += bytes_read
+        self.packets_decoded += packets
+        size = answer.size_bytes
         self.size_bytes = None if size is None or self.size_bytes is None else self.size_bytes + size
 
     def cost(self) -> ReadCost:

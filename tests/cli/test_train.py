@@ -43,16 +43,31 @@ def test_every_setting_of_a_recipe_is_an_option(command: Command, name: str) -> 
         assert option in text
 
 
-def test_a_dry_run_resolves_everything(command: Command, tmp_path: Path) -> None:
-    plain = command("train", "finetune", "videos", "--dry-run")
+def test_a_dry_run_resolves_everything(command: Command, tiny_videos: Path, tmp_path: Path) -> None:
+    plain = command("train", "finetune", tiny_videos, "--dry-run", "--json").document()
     recipe = RECIPES["finetune"]()
-    expected = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source="videos"))
-    assert plain.document() == json.loads(json.dumps(dataclasses.asdict(expected)))
+    expected = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(tiny_videos)))
+    assert plain["config"] == json.loads(json.dumps(dataclasses.asdict(expected)))
     changes = ("--optim.lr", "3e-4", "--model.options", "num_frames=8", "depth=2", "--output", tmp_path / "run")
-    changed = command("train", "finetune", "videos", *changes, "--augment.no-random-frames", "--dry-run").document()
-    assert changed["optim"] == {**plain.document()["optim"], "lr": 3e-4}
+    changes = (*changes, "--augment.no-random-frames", "--dry-run", "--json")
+    changed = command("train", "finetune", tiny_videos, *changes).document()["config"]
+    assert changed["optim"] == {**plain["config"]["optim"], "lr": 3e-4}
     assert changed["model"]["options"] == ["num_frames=8", "depth=2"]
     assert changed["augment"]["random_frames"] is False
+    assert not (tmp_path / "run").exists()
+    command("train", "finetune", tmp_path / "absent", "--dry-run").assert_refused(1, "expected a CSV file or a folder")
+
+
+def test_a_dry_run_in_words(train: Command, tmp_path: Path) -> None:
+    lines = train("--dry-run", "--data.val-fraction", "0.25", "--optim.accumulate", "2").out.splitlines()
+    facts = {line[:16].strip(): line[16:].strip() for line in lines}
+    assert facts["videos"] == "12 to train on, 4 to validate on, 4 classes"
+    assert facts["batch"] == "8 clips = 1 process x 8, 4 at a time"
+    assert facts["steps"] == "2 an epoch, 2 in 1 epochs"
+    assert facts["learning rate"] == "0.001 at its peak, 2 steps of warm-up, then cosine"
+    assert facts["group 1"].startswith("encoder, no decay: ")
+    assert facts["memory"].startswith("about ")
+    assert facts["sampling"].startswith("rule random_in_segment, num_frames 3")
     assert not (tmp_path / "run").exists()
 
 

@@ -13,16 +13,30 @@ import torch
 
 from fewframes.data.cache import FrameCache
 from fewframes.data.dataset import TrainingClips, View
+from fewframes.data.loader import load_batches
 from fewframes.data.manifest import Video
 from fewframes.errors import UsageError
 from fewframes.records import DecodeOptions, Failure, Limits, Preprocess, Sampling
+from fewframes.video.augment import Augment
+from fewframes.video.augment_policy import Policy
 from fewframes.video.clip import load_frames
 from tests.helpers.painted import read_numbers, write_painted
 
 COUNT, SIDE = 40, 48
 # Neither scaled nor cropped: the painted numbers stay legible.
-PLAIN = View(Sampling("random_in_segment", 5), Preprocess(crop=(SIDE, SIDE), resize_short=SIDE), 1.0, 0.0)
-VARIED = View(Sampling("random_in_segment", 5), Preprocess(crop=(32, 32), resize_short=36), 1.4, 0.5)
+PLAIN = View(Sampling("random_in_segment", 5), Preprocess(crop=(SIDE, SIDE), resize_short=SIDE), Augment(max_zoom=1.0))
+SMALL = Preprocess(crop=(32, 32), resize_short=36)
+VARIED = View(PLAIN.sampling, SMALL, Augment(max_zoom=1.4, flip_probability=0.5))
+EVERYTHING = Augment(
+    min_zoom=0.95,
+    inverse_zoom=True,
+    scale_jitter=(0.95, 1.33),
+    flip_probability=0.5,
+    cutout=0.3,
+    colour_jitter=0.8,
+    colour_drop=0.1,
+)
+POLICY = Augment(cutout=0.5, policy=Policy("randaugment", 2, 15))
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +117,10 @@ def test_without_chance_training_sees_what_evaluation_sees(
     assert read_numbers(load_frames(videos[0].path, sampling).pixels) == expected
 
 
-def test_the_key_says_it_all(videos: list[Video]) -> None:
-    first, again, other_seed = clips_of(videos), clips_of(videos), clips_of(videos, seed=1)
+@pytest.mark.parametrize("augment", [VARIED.augment, EVERYTHING, POLICY])
+def test_the_key_says_it_all(videos: list[Video], augment: Augment) -> None:
+    view = replace(VARIED, augment=augment)
+    first, again, other_seed = clips_of(videos, view), clips_of(videos, view), clips_of(videos, view, seed=1)
     views = {}
     for epoch in range(3):
         for index in (5, 0, 3):
@@ -118,6 +134,36 @@ def test_the_key_says_it_all(videos: list[Video]) -> None:
             views[epoch, index] = seen
     keys = list(views)
     assert not any(torch.equal(views[a], views[b]) for a in keys for b in keys if a < b)
+
+
+@pytest.mark.parametrize("augment", [EVERYTHING, POLICY])
+def test_a_worker_draws_the_same(videos: list[Video], augment: Augment) -> None:
+    """In this process after other work, and in two others that started afresh: the same batches."""
+    clips = clips_of(videos, replace(VARIED, augment=augment))
+    here = list(load_batches(clips, epoch=1, batch_size=2, workers=0))
+    there = list(load_batches(clips, epoch=1, batch_size=2, workers=2))
+    assert [batch.indices for batch in here] == [batch.indices for batch in there]
+    assert all(torch.equal(a.clips, b.clips) for a, b in zip(here, there, strict=True))
+    state = torch.get_rng_state()
+    list(load_batches(clips, epoch=2, batch_size=2, workers=0))
+    assert torch.equal(torch.get_rng_state(), state), "nobody else's numbers move"
+
+
+def test_a_mirrored_clip_gets_the_label_of_its_mirror_image(videos: list[Video]) -> None:
+    """Of the classes 0, 1 and 2 the first two are each other's mirror images, the third must not be mirrored."""
+    view = replace(PLAIN, augment=Augment(max_zoom=1.0, flip_probability=0.5), mirrored=(1, 0, None))
+    clips, seen = clips_of(videos, view), set()
+    for epoch in range(12):
+        for index in range(3):
+            clip = clips[epoch, index]
+            mirrored = -1 in read_numbers(pixels_of(clips, epoch, index))  # illegible
+            seen.add((index, mirrored, clip.request.label))
+            assert clip.request.index == index
+    assert seen == {(0, False, 0), (0, True, 1), (1, False, 1), (1, True, 0), (2, False, 2)}
+    (batch,) = load_batches(clips, epoch=3, batch_size=7, workers=0)
+    assert batch.labels.tolist() == [clips[3, index].request.label for index in batch.indices]
+    kept = clips_of(videos, replace(view, mirrored=()))
+    assert {kept[epoch, 2].request.label for epoch in range(12)} == {2}
 
 
 def test_a_request_holds_all_that_a_process_needs_and_no_more(videos: list[Video]) -> None:
@@ -155,7 +201,7 @@ def test_wrong_parts_and_options_are_no_bad_videos(videos: list[Video]) -> None:
 
 
 def test_limits_are_kept(videos: list[Video]) -> None:
-    strict = View(PLAIN.sampling, PLAIN.preprocess, 1.0, 0.0, DecodeOptions(limits=Limits(max_pixels=SIDE * SIDE - 1)))
+    strict = replace(PLAIN, decode=DecodeOptions(limits=Limits(max_pixels=SIDE * SIDE - 1)))
     failure = clips_of(videos, strict)[0, 0].failure
     assert isinstance(failure, Failure)
     assert str(SIDE) in failure.reason

@@ -89,3 +89,13 @@ def test_the_pace_since_it_was_asked(tmp_path: Path) -> None:
         assert log.epoch_pace() == "20% waiting for data, decoding 50.0 ms a clip", "both lines together"
         assert log.epoch_pace() == "0% waiting for data"
         assert set(log.pace().values()) == {0}
+
+
+def test_a_process_that_does_not_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "log.jsonl")
+    before = path.read_bytes()
+    with RunLog(path, total_steps=5, from_step=1, show=False, writes=False) as log:
+        log.write({"step": 2, "loss": 7.0})
+        log.say("nothing")
+    assert path.read_bytes() == before
+    assert capsys.readouterr().err == ""

@@ -47,7 +47,16 @@ def with_broken(manifest: Path, folder: Path, *numbers: int, split: str = "train
 
 def test_what_a_run_leaves_behind(tiny_run: TrainResult) -> None:
     folder = tiny_run.last.parent
-    assert sorted(path.name for path in folder.iterdir()) == ["best", "config.json", "last", "log.jsonl", "resume.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "best",
+        "config.json",
+        "curves.png",
+        "environment.json",
+        "first_batch.png",
+        "last",
+        "log.jsonl",
+        "resume.pt",
+    ]
     assert (tiny_run.best, tiny_run.log) == (folder / "best", folder / "log.jsonl")
     assert (tiny_run.num_train, tiny_run.num_val, tiny_run.num_skipped) == (12, 4, 0)
     assert tiny_run.num_parameters == sum(value.numel() for value in weights_of(tiny_run.last).values())

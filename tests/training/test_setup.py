@@ -12,8 +12,10 @@ import torch
 
 import fewframes.training.setup as setup
 from fewframes.errors import InvalidCheckpoint, InvalidManifest, TooManyBadVideos, UnknownName, UsageError
+from fewframes.records import Sampling, SamplingRule
 from fewframes.training.config import TrainConfig
 from fewframes.training.loop import TrainResult
+from fewframes.video.augment import Augment
 from fewframes.weights.checkpoint import load_checkpoint, save_checkpoint
 from tests.helpers.tiny import CLASSES, SHAPE, same_bits, tiny_config, weights_of
 
@@ -234,7 +236,7 @@ def test_the_clips_of_a_run(tiny_videos: Path) -> None:
     assert clips.view.decode == config.data.decode
     assert [data.labels[index] for index in clips.label_indices] == [video.label for video in data.train.videos]
     assert (clips.view.sampling.rule, clips.view.sampling.num_frames) == ("uniform", 3)
-    assert (clips.view.max_zoom, clips.view.flip_probability) == (1.5, 0.5)
+    assert clips.view.augment == Augment(max_zoom=1.5, flip_probability=0.5)
     assert clips.view.preprocess == info.preprocess
     config = dataclasses.replace(tiny_config(tiny_videos, "run", data={"cache_frames": 4}), seed=9)
     clips = setup.training_clips(config, data, info, show=False)
@@ -244,10 +246,38 @@ def test_the_clips_of_a_run(tiny_videos: Path) -> None:
     assert clips.cache.size_bytes > 0
 
 
-def test_more_than_one_process_is_refused(tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("random_frames", [True, False])
+@pytest.mark.parametrize("rule", ["clip", "clip_linspace", "segment_middle"])
+def test_a_model_trains_by_its_own_rule(tiny_videos: Path, rule: SamplingRule, random_frames: bool) -> None:
+    config = tiny_config(tiny_videos, "run", augment={"random_frames": random_frames})
+    data = setup.read_data(config)
+    own = Sampling(rule, 3, stride=None if rule == "segment_middle" else 2)
+    info = dataclasses.replace(setup.build(config, data)[1], sampling=own)
+    view = setup.training_clips(config, data, info, show=False).view
+    assert (view.sampling, view.random_frames) == (own, random_frames)
+
+
+def test_a_cache_that_is_too_small_for_the_rule_is_refused_at_the_start(tiny_videos: Path) -> None:
+    config = tiny_config(tiny_videos, "run", data={"cache_frames": 2})
+    data = setup.read_data(config)
+    info = dataclasses.replace(setup.build(config, data)[1], sampling=Sampling("clip", 3, stride=2))
+    with pytest.raises(
+        UsageError, match=r"2 evenly spaced frames of .*'clip' may need any of its \d+; set data\.cache_"
+    ):
+        setup.training_clips(config, data, info, show=False)
+
+
+def test_processes_that_do_not_know_each_other_are_refused(
+    tiny_videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="training runs in one process; start it without torchrun"):
+    with pytest.raises(UsageError, match=r"WORLD_SIZE is 2 but RANK, LOCAL_RANK, .* not set; start .* with torchrun"):
         setup.start(tiny_config(tiny_videos, tmp_path / "run"), resume=False, show=False)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(UsageError, match=r"scale\.strategy fsdp parts a network among processes; start them with"):
+        setup.start(tiny_config(tiny_videos, tmp_path / "run", scale={"strategy": "fsdp"}), resume=False, show=False)
     assert not (tmp_path / "run").exists()
 
 

@@ -11,7 +11,8 @@ import torch
 
 from fewframes.errors import InvalidCheckpoint, UsageError
 from fewframes.records import Failure
-from fewframes.training.config import OptimConfig, TrainConfig
+from fewframes.training.config import AverageConfig, GuardsConfig, MixConfig, OptimConfig, ScaleConfig, TrainConfig
+from fewframes.training.ema import WeightAverage
 from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output, save_state
 from tests.helpers.tiny import same_bits
 
@@ -67,6 +68,35 @@ def test_settings_that_no_number_depends_on_may_change(tmp_path: Path) -> None:
     assert prepare_output(freer, resume=True) is True
     moved = tmp_path.rename(tmp_path.with_name("moved"))
     assert prepare_output(config(moved), resume=True) is True
+
+
+def test_how_a_run_is_carried_out_may_change(tmp_path: Path) -> None:
+    prepare_output(config(tmp_path), resume=False)
+    saved(tmp_path)
+    elsewhere = config(
+        tmp_path,
+        guards=GuardsConfig(skip_bad_steps=3, stop_after_epochs=2, keep_epochs=1),
+        scale=ScaleConfig(strategy="fsdp", recompute_blocks=True),
+        optim=OptimConfig(accumulate=4),
+        device="cuda",
+        tensorboard=True,
+    )
+    assert prepare_output(elsewhere, resume=True) is True
+    for changes in ({"average": AverageConfig(decay=0.5)}, {"precision": "float16"}):
+        with pytest.raises(UsageError, match=r"holds a run with other settings \((average\.decay was 0\.0|precision)"):
+            prepare_output(config(tmp_path, **changes), resume=True)
+
+
+def test_settings_from_before_some_existed(tmp_path: Path) -> None:
+    prepare_output(config(tmp_path), resume=False)
+    saved(tmp_path)
+    held = tmp_path / "config.json"
+    older = json.loads(held.read_text())
+    del older["average"], older["mix"], older["optim"]["schedule"]
+    held.write_text(json.dumps(older))
+    assert prepare_output(config(tmp_path), resume=True) is True
+    with pytest.raises(UsageError, match=r"mix\.mixup_alpha was 0\.0, now 0\.2"):
+        prepare_output(config(tmp_path, mix=MixConfig(mixup_alpha=0.2)), resume=True)
 
 
 def test_a_run_that_saved_nothing_may_change(tmp_path: Path) -> None:
@@ -158,3 +188,25 @@ def test_a_failed_save_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.
         save_state(tmp_path, model, optimizer=optimizer, progress=Progress(), manifest_sha256="abc")
     assert (tmp_path / "resume.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["resume.pt"]
+
+
+def test_what_else_belongs_to_the_state(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    average, scaler = WeightAverage(model, 0.5), torch.amp.GradScaler("cpu", init_scale=8.0)
+    average.update(trained(seed=3)[0])
+    kept = {"average": average, "scaler": scaler}
+    save_state(tmp_path, model, optimizer=optimizer, progress=PROGRESS, manifest_sha256="abc", others=kept)
+    fresh, fresh_optimizer = trained(seed=1)
+    others = {"average": WeightAverage(fresh, 0.5), "scaler": torch.amp.GradScaler("cpu")}
+    load_state(tmp_path, fresh, optimizer=fresh_optimizer, manifest_sha256="abc", others=others)
+    for name, other in others.items():
+        assert same_bits(other.state_dict(), kept[name].state_dict())
+    save_state(tmp_path, model, optimizer=optimizer, progress=PROGRESS, manifest_sha256="abc")
+    with pytest.raises(InvalidCheckpoint, match=r"resume\.pt is damaged \(KeyError\)"):
+        load_state(tmp_path, fresh, optimizer=fresh_optimizer, manifest_sha256="abc", others=others)
+
+
+def test_only_one_process_writes(tmp_path: Path) -> None:
+    model, optimizer = trained()
+    save_state(tmp_path, model, optimizer=optimizer, progress=PROGRESS, manifest_sha256="abc", writes=False)
+    assert list(tmp_path.iterdir()) == []

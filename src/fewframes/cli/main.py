@@ -17,6 +17,7 @@ __all__ = ["VERBS", "main"]
 VERBS = {
     "predict": ("fewframes.cli.predict", "classify video files, folders or patterns"),
     "evaluate": ("fewframes.cli.evaluate", "accuracy over a list of labelled videos, with a report"),
+    "fit": ("fewframes.cli.fit", "train on a few hundred videos, from trained weights; chooses how, and says why"),
     "train": ("fewframes.cli.train", "train on a folder of class folders or a CSV file"),
     "demo": ("fewframes.cli.demo", "the whole way on generated videos: STAM against mean pooling"),
     "data import": ("fewframes.cli.data_import", "make one list of a data set's published annotations"),

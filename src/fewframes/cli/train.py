@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from fewframes.cli.output import json_document, line, note_line, parse
+from fewframes.cli.output import json_document, line, note_line, parse, show_facts
 from fewframes.errors import UnknownName
 from fewframes.recipes import RECIPES
 from fewframes.training.config import TrainConfig
@@ -29,9 +30,9 @@ class Options:
     resume: bool = False
     """Go on with the run in --output, with the same settings."""
     dry_run: bool = False
-    """Print the resolved run as JSON and stop."""
+    """Print what the run would do (batch, steps, learning rates, memory) and stop; the list of videos is read."""
     json: bool = False
-    """Print the result as JSON."""
+    """Print the result (of --dry-run: the plan) as JSON."""
 
 
 def run(arguments: Sequence[str], program: str) -> int:
@@ -47,12 +48,13 @@ def run(arguments: Sequence[str], program: str) -> int:
     if options.videos:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=options.videos))
     if options.dry_run:
-        json_document(dataclasses.asdict(config))
-        return 0
+        return _show_plan(config, as_json=options.json)
 
     from fewframes.training.loop import train
 
     result = train(config, resume=options.resume)
+    if not _is_first():
+        return 0
     if options.json:
         values = dataclasses.asdict(result)
         json_document({key: str(value) if isinstance(value, Path) else value for key, value in values.items()})
@@ -61,6 +63,57 @@ def run(arguments: Sequence[str], program: str) -> int:
     line(f"{result.best}: {best}, {result.num_parameters:,} parameters, {result.num_train} training videos")
     note_line(f"next: fewframes evaluate {result.best} VIDEOS    fewframes predict {result.best} FILE")
     return 0
+
+
+def _is_first() -> bool:
+    """Whether this is the one of torchrun's processes that prints, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _show_plan(config: TrainConfig, *, as_json: bool) -> int:
+    from fewframes.report.text import bytes_text, plural
+    from fewframes.training.plan import plan
+
+    values = plan(config)
+    if not _is_first():
+        return 0
+    if as_json:
+        json_document(values)
+        return 0
+    data, model, batch, schedule, memory = (values[name] for name in ("data", "model", "batch", "schedule", "memory"))
+    parts = ", ".join(f"{name} {bytes_text(size)}" for name, size in memory.items() if name not in ("total", "formula"))
+    share = f"{batch['clips_per_process']}, {batch['clips_at_a_time']} at a time"
+    facts = {
+        "videos": f"{data['num_train']} to train on, {data['num_val']} to validate on, {data['num_classes']} classes",
+        "model": f"{model['name']}, {model['num_parameters']:,} parameters, from {model['starts_from']}",
+        "clip": " x ".join(map(str, model["clip"])),
+        "batch": f"{batch['clips']} clips = {plural(batch['processes'], 'process')} x {share}",
+        "precision": config.precision,
+        "steps": f"{schedule['steps_per_epoch']} an epoch, {schedule['total_steps']} in {schedule['epochs']} epochs",
+        "learning rate": f"{schedule['peak_lr']:g} at its peak, {schedule['warmup_steps']} steps of warm-up, "
+        f"then {schedule['schedule']}",
+        **{f"group {number}": _group(group) for number, group in enumerate(values["groups"], start=1)},
+        "memory": f"about {bytes_text(memory['total'])} a process: {parts}",
+        "memory formula": memory["formula"],
+        "sampling": _settings(values["sampling"]),
+        "augmentation": _settings(values["augment"]),
+        "output": config.output,
+    }
+    show_facts(facts)
+    for note in data["notes"]:
+        note_line(f"note: {note}")
+    return 0
+
+
+def _group(group: dict[str, Any]) -> str:
+    return (
+        f"{group['name']}: {group['num_tensors']} tensors, {group['num_parameters']:,} parameters, "
+        f"learning rate {group['lr']:g}, weight decay {group['weight_decay']:g}"
+    )
+
+
+def _settings(values: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
 
 
 def _overview() -> str:

@@ -6,6 +6,7 @@ so that a worker costs 20 ms and 15 MB of its own and inherits no lock from a th
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -15,10 +16,12 @@ import sys
 import tempfile
 import types
 import warnings
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from multiprocessing import get_all_start_methods, get_context, resource_tracker
 from pathlib import Path
 from typing import BinaryIO
@@ -97,11 +100,29 @@ class Shard:
 _ALONE = Shard()
 
 
-def epoch_order(length: int, *, seed: int, epoch: int) -> list[int]:
-    """The order in which an epoch visits its videos: each once, the same for the same seed and epoch."""
+def epoch_order(length: int, *, seed: int, epoch: int, frequencies: Sequence[float] | None = None) -> list[int]:
+    """The order in which an epoch visits its videos; the same for the same seed and epoch, in every process.
+
+    Args:
+        length: how many videos are listed, and visits an epoch has.
+        seed: of the run.
+        epoch: from 0.
+        frequencies: how often each video is wanted in proportion to the others, above 0. Of its share of the visits,
+            such as 2.4, each video gets the whole number below or above, drawn anew in every epoch, and so do all
+            videos of one frequency together. None visits each once.
+    """
+    rng = random.Random(f"{seed}/order/{epoch}")
     order = list(range(length))
-    random.Random(f"{seed}/order/{epoch}").shuffle(order)
-    return order
+    rng.shuffle(order)
+    if frequencies is None:
+        return order
+    order.sort(key=frequencies.__getitem__)  # keeps the shuffled order among equals
+    share, start = length / math.fsum(frequencies), rng.random()
+    ends = [math.ceil(end * share - start) for end in accumulate(frequencies[index] for index in order)]
+    ends[-1] = length  # whatever rounding says
+    drawn = [index for index, (begin, end) in zip(order, pairwise([0, *ends]), strict=True) for _ in range(begin, end)]
+    rng.shuffle(drawn)
+    return drawn
 
 
 def load_batches(
@@ -133,10 +154,10 @@ def load_batches(
         WorkerDied: a worker was killed or crashed.
         UsageError: the decode options do not fit together.
     """
-    order = epoch_order(len(clips), seed=clips.seed, epoch=epoch)
+    order = _with_repeats(epoch_order(len(clips), seed=clips.seed, epoch=epoch, frequencies=clips.frequencies))
     mine = order[shard.rank :: shard.world_size]
     starts = range(skip_batches * batch_size, len(mine), batch_size)
-    requests = ([clips.request(epoch, index) for index in mine[start : start + batch_size]] for start in starts)
+    requests = ([clips.request(epoch, *place) for place in mine[start : start + batch_size]] for start in starts)
     if workers == 0 or clips.cache is not None:
         for batch in requests:
             yield _collate([draw_clip(request, clips.view, clips.cache) for request in batch], clips.view)
@@ -147,6 +168,16 @@ def load_batches(
         total = -(-longest // batch_size) - skip_batches
         for _ in range(total - len(starts)):
             yield _collate([], clips.view)
+
+
+def _with_repeats(order: Sequence[int]) -> list[tuple[int, ...]]:
+    """Each visit's video, and how often it has been visited before if it has."""
+    seen: Counter[int] = Counter()
+    places: list[tuple[int, ...]] = []
+    for index in order:
+        places.append((index, seen[index]) if seen[index] else (index,))
+        seen[index] += 1
+    return places
 
 
 class _Drawn(Dataset[Clip | FewframesError]):
@@ -240,7 +271,9 @@ def _collate_or_error(view: View, items: list[Clip | FewframesError]) -> Batch |
 
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to answer
+    for name in ("SIGINT", "SIGUSR1"):  # Ctrl-C, and a job's end that is near, are the main process's to answer
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _start_method() -> str:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fewframes.report.logs import read_training_log
 from fewframes.report.serial import write_atomically
+from fewframes.training.board import Board
 
 __all__ = ["Pace", "RunLog"]
 
@@ -71,13 +73,27 @@ class RunLog:
         total_steps: of the whole run.
         from_step: steps already done.
         show: whether to show messages and, on a terminal, the bar.
+        writes: whether this process is the one that writes the file.
+        board: also write every line for TensorBoard.
     """
 
-    def __init__(self, path: Path, *, total_steps: int, from_step: int = 0, show: bool = True) -> None:
-        before = read_training_log(path) if from_step and path.exists() else []
-        kept = [record for record in before if record["step"] <= from_step]
-        write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(
+        self,
+        path: Path,
+        *,
+        total_steps: int,
+        from_step: int = 0,
+        show: bool = True,
+        writes: bool = True,
+        board: Board | None = None,
+    ) -> None:
+        self._file: TextIO | None = None
+        self._board = board
+        if writes:
+            before = read_training_log(path) if from_step and path.exists() else []
+            kept = [record for record in before if record["step"] <= from_step]
+            write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept))
+            self._file = path.open("a", encoding="utf-8")
         console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -102,7 +118,10 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
 
     def step(self, epoch: int, loss: float | None, pace: Pace) -> None:
         """Move the bar by one step; the loss is None if not one video of the batch could be read."""
@@ -133,8 +152,11 @@ class RunLog:
 
     def write(self, record: Mapping[str, object]) -> None:
         """Append one line; every record has a "step". It has left this process when this returns."""
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._board is not None:
+            self._board.write(record)
 
     def say(self, text: str) -> None:
         """Print a line on standard error, above the bar."""

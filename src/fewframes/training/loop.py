@@ -2,70 +2,64 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from collections.abc import Generator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
 
 import torch
-from torch import nn
-from torch.nn import functional as F
 
 from fewframes.data.bad_videos import BadVideos
-from fewframes.data.loader import Batch, load_batches
-from fewframes.errors import TrainingFailed, UsageError
+from fewframes.data.loader import Batch
+from fewframes.errors import TrainingFailed, TrainingStopped, UsageError, WorkerDied
 from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
-from fewframes.records import Failure, Scores
+from fewframes.records import EvaluationReport
+from fewframes.training.board import Board
 from fewframes.training.config import TrainConfig
-from fewframes.training.log import Pace, RunLog
-from fewframes.training.optim import learning_rate_factor, set_learning_rate
-from fewframes.training.setup import Run, start
+from fewframes.training.feed import open_batches as _batches
+from fewframes.training.feed import pace_of, timed
+from fewframes.training.guards import (
+    SIGNALS,
+    NotFinite,
+    StopSignals,
+    clip_facts,
+    keep_latest,
+    out_of_memory,
+    tensors_not_finite,
+    write_failure,
+)
+from fewframes.training.log import RunLog
+from fewframes.training.losses import weighted_cross_entropy_sum as weighted_loss_sum
+from fewframes.training.optim import learning_rate_factor, peak_learning_rate, set_learning_rate
+from fewframes.training.outcome import (
+    TrainResult,
+    Validation,
+    failure_values,
+    result_of,
+    skipped_text,
+    with_results,
+)
+from fewframes.training.plots import write_curves
+from fewframes.training.run import Run
+from fewframes.training.setup import start
 from fewframes.training.state import Progress, save_state
-from fewframes.video.transforms import to_float
+from fewframes.training.step import take_step
 from fewframes.weights.checkpoint import CheckpointInfo, save_checkpoint
 
 __all__ = ["TrainResult", "train", "weighted_loss_sum"]
 
-_NAMED_IN_CHECKPOINT = 100
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run left behind.
-
-    Attributes:
-        best: checkpoint with the best validation accuracy; the last one if there was no validation.
-        last: checkpoint of the last epoch.
-        log: log.jsonl.
-        best_top1: validation accuracy of `best` in percent; None without validation.
-        num_parameters: of the network.
-        num_train: videos trained on.
-        num_val: videos validated on.
-        num_skipped: clips left out because their video could not be read, over all epochs.
-        bad_videos: those videos, each once.
-        seconds: wall time of this call.
-    """
-
-    best: Path
-    last: Path
-    log: Path
-    best_top1: float | None
-    num_parameters: int
-    num_train: int
-    num_val: int
-    num_skipped: int
-    bad_videos: tuple[Failure, ...]
-    seconds: float
+_SECONDS_BETWEEN_CURVES = 10.0
 
 
 def train(config: TrainConfig, *, resume: bool = False, show: bool = True) -> TrainResult:
-    """Train a network.
+    """Train a network, alone or as one of the processes that torchrun started.
 
     The same config gives the same weights on the same machine. All randomness follows from the seed and the step, so a
-    run that was interrupted and taken up again ends with the same bits as one that was not (float32, CPU).
+    run that was interrupted and taken up again ends with the same bits as one that was not (float32, CPU); taken up by
+    another number of processes, it sees the same batches, and its numbers differ by rounding, dropout and mixing only.
+
+    SIGINT, SIGTERM and SIGUSR1 end the run after the step under way, with its state saved.
 
     Args:
         config: the whole run.
@@ -77,165 +71,206 @@ def train(config: TrainConfig, *, resume: bool = False, show: bool = True) -> Tr
         InvalidManifest, InvalidCheckpoint, UnreadableVideo: the inputs are wrong.
         TooManyBadVideos: more videos cannot be read than the cap allows.
         WorkerDied: a process that reads videos was killed or crashed; the run can be taken up again.
-        TrainingFailed: the loss is not finite, or not one video could be read.
+        TrainingFailed: the loss or the gradient is not finite, memory ran out, or not one video could be read.
+        TrainingStopped: a signal ended the run; it can be taken up again.
     """
     began = time.perf_counter()
     run, progress = start(config, resume=resume, show=show)
     bad = BadVideos(config.data.policy, run.data.train, known=progress.bad_videos)
     progress.bad_videos = bad.found
-    with RunLog(run.log_path, total_steps=run.total_steps, from_step=progress.step, show=show) as log:
+    signals, first = StopSignals(alone=run.world.size == 1), run.world.is_first
+    with _open_log(run, progress, show=show and first) as log, signals.caught():
         for note in run.notes:
             log.say(note)
-        for epoch in range(progress.epoch, config.optim.epochs):
-            with closing(_batches(run, epoch, skip=progress.step_in_epoch)) as batches:
-                for batch, waited in _timed(batches):
-                    step_began = time.perf_counter()
-                    _note_failures(batch, progress, bad, log)
-                    factor = learning_rate_factor(
-                        progress.step, steps_per_epoch=run.steps_per_epoch, config=config.optim
-                    )
-                    set_learning_rate(run.optimizer, factor)
-                    torch.manual_seed(config.seed * 1_000_003 + progress.step)
-                    loss, grad_norm = _step(run, batch)
-                    progress.step += 1
-                    progress.step_in_epoch += 1
-                    log.step(epoch, loss, _pace(batch, waited, time.perf_counter() - step_began))
-                    if progress.step % config.log_every_steps == 0 or progress.step == run.total_steps:
-                        values = {"loss": loss, "lr": config.optim.lr * factor, "grad_norm": grad_norm}
-                        log.write({"step": progress.step, "epoch": epoch + 1, **values, **log.pace()})
-                    if _save_is_due(run, progress):
-                        _save_state(run, progress)
-            progress.epoch, progress.step_in_epoch = epoch + 1, 0
-            _finish_epoch(run, progress, log)
+        while progress.epoch < config.optim.epochs and not _stops_early(run, progress):
+            _train_epoch(run, progress, bad, log=log, signals=signals)
+            try:
+                validation = _validate(run, progress, log=log, signals=signals)
+            except TrainingStopped:
+                _save_state(run, progress)
+                raise
+            progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+            _finish_epoch(run, progress, validation, log)
             _save_state(run, progress)
+            _draw(run)
+            if progress.epoch < config.optim.epochs and (stop := _signal(run, signals)):
+                raise signals.stop(stop)
+        if progress.epoch < config.optim.epochs:
+            log.say(f"stopped early: the validation accuracy has not risen since epoch {progress.best_epoch}")
         if progress.num_skipped:
-            log.say(_skipped_text(progress))
-    return _result(run, progress, time.perf_counter() - began)
+            log.say(skipped_text(progress))
+        _draw(run, final=True)
+    return result_of(run, progress, time.perf_counter() - began)
 
 
-def _batches(run: Run, epoch: int, *, skip: int) -> Generator[Batch]:
-    data, batch_size = run.config.data, run.config.optim.batch_size
-    return load_batches(
-        run.clips, epoch=epoch, batch_size=batch_size, workers=data.workers, skip_batches=skip, prefetch=data.prefetch
+def _open_log(run: Run, progress: Progress, *, show: bool) -> RunLog:
+    first = run.world.is_first
+    board = Board(run.output / "tensorboard", from_step=progress.step) if run.config.tensorboard and first else None
+    return RunLog(
+        run.log_path, total_steps=run.total_steps, from_step=progress.step, show=show, writes=first, board=board
     )
 
 
+def _train_epoch(run: Run, progress: Progress, bad: BadVideos, *, log: RunLog, signals: StopSignals) -> None:
+    """The steps of an epoch that are not done yet; after a signal, no further one."""
+    config, epoch = run.config, progress.epoch
+    with closing(_batches(run, epoch, skip=progress.step_in_epoch)) as batches, _worker_deaths(run, progress, signals):
+        for batch, waited in timed(run, batches, progress, bad=bad, log=log):
+            step_began = time.perf_counter()
+            factor = learning_rate_factor(progress.step, steps_per_epoch=run.steps_per_epoch, config=config.optim)
+            set_learning_rate(run.optimizer, factor)
+            # Alone and in the first process the same; each other process has dropout of its own.
+            torch.manual_seed(config.seed * 1_000_003 + progress.step + (run.world.rank << 53))
+            try:
+                loss, grad_norm = _step(run, batch)
+            except NotFinite as error:
+                _pass_over(run, batch, progress, error=error, log=log)
+                loss, grad_norm = None, None
+            progress.step += 1
+            progress.step_in_epoch += 1
+            log.step(epoch, loss, pace_of(run, batch, waited=waited, worked=time.perf_counter() - step_began))
+            if progress.step % config.log_every_steps == 0 or progress.step == run.total_steps:
+                values = {"loss": loss, "lr": peak_learning_rate(config.optim) * factor, "grad_norm": grad_norm}
+                log.write({"step": progress.step, "epoch": epoch + 1, **values, **log.pace()})
+            stop = _signal(run, signals)
+            if stop or _save_is_due(run, progress):
+                _save_state(run, progress)
+            if stop:
+                raise signals.stop(stop)
+
+
 def _step(run: Run, batch: Batch) -> tuple[float | None, float | None]:
-    """One step of the optimiser over a batch, in equal parts if it accumulates.
+    """One step of the optimiser; see `take_step`."""
+    with out_of_memory(accumulate=run.config.optim.accumulate, clips=run.clips_per_process):
+        return take_step(run, batch)
 
-    Returns:
-        The mean loss, each clip counting as much as its video's weight says, and the gradient's norm before clipping;
-        None and no step if the batch is empty.
-    """
-    count, optim = len(batch.labels), run.config.optim
-    if count == 0:
-        return None, None
-    run.network.train()
-    part_size = optim.batch_size // optim.accumulate
-    loss_sum, total_weight = 0.0, float(batch.weights.double().sum())
+
+def _pass_over(run: Run, batch: Batch, progress: Progress, *, error: NotFinite, log: RunLog) -> None:
+    """Leave out a step whose numbers are not finite, naming its videos; or end the run if there were too many."""
+    shares = run.world.gather(list(clip_facts(run.clips, batch.indices, error.losses_B)))
+    videos = [video for share in shares for video in share]
+    facts = {
+        "step": progress.step + 1,
+        "epoch": progress.epoch + 1,
+        "bad_step": {"loss": str(error.loss), "grad_norm": str(error.grad_norm)},
+        "videos": videos,
+        **tensors_not_finite(run.model),
+    }
     run.optimizer.zero_grad(set_to_none=True)
-    for begin in range(0, count, part_size):
-        pixels_BTCHW = batch.clips[begin : begin + part_size].to(run.fabric.device)
-        clips_BTCHW = to_float(pixels_BTCHW.flatten(0, 1), run.info.preprocess).reshape(pixels_BTCHW.shape)
-        labels_B = batch.labels[begin : begin + part_size].to(run.fabric.device)
-        logits_BK = run.network(clips_BTCHW)
-        weights_B = batch.weights[begin : begin + part_size].to(run.fabric.device)
-        loss = weighted_loss_sum(logits_BK.float(), labels_B, weights_B, label_smoothing=optim.label_smoothing)
-        run.fabric.backward(loss / total_weight)
-        loss_sum += float(loss.detach())
-    grad_norm = float(nn.utils.clip_grad_norm_(run.network.parameters(), optim.clip_norm or math.inf))
-    if not (math.isfinite(loss_sum) and math.isfinite(grad_norm)):
-        raise TrainingFailed(
-            f"the loss is {loss_sum / total_weight} and the gradient norm {grad_norm}; lower --optim.lr or train in "
-            f"float32; the last finished epoch, if any, is in {run.output / 'last'}"
-        )
-    run.optimizer.step()
-    return loss_sum / total_weight, grad_norm
+    # Those first whose own loss is not finite.
+    named = ", ".join(str(video["path"]) for video in sorted(videos, key=lambda v: isinstance(v["loss"], float))[:3])
+    if progress.bad_steps < run.config.guards.skip_bad_steps:
+        progress.bad_steps += 1
+        log.write(facts)
+        log.say(f"step {progress.step + 1} is left out, its loss or gradient is not finite; videos: {named}, ...")
+        return
+    failed = run.output / "failed"
+    _save(run, "failed", with_results(run.info, progress, None))
+    if run.world.is_first:
+        write_failure(failed, facts)
+    raise TrainingFailed(
+        f"step {progress.step + 1}: {error}; its videos: {named}, ...; {failed} has the weights before it and "
+        f"failure.json; the last finished epoch, if any, is in {run.output / 'last'}; to leave such steps out, go on "
+        "with --guards.skip-bad-steps 10 --resume"
+    ) from error
 
 
-def weighted_loss_sum(
-    logits_BK: torch.Tensor, labels_B: torch.Tensor, weights_B: torch.Tensor, *, label_smoothing: float
-) -> torch.Tensor:
-    """The cross-entropies of some clips, each times its weight, added up: a scalar."""
-    if bool((weights_B == 1).all()):  # the fused sum, and so the very bits of a list without weights
-        return F.cross_entropy(logits_BK, labels_B, reduction="sum", label_smoothing=label_smoothing)
-    losses_B = F.cross_entropy(logits_BK, labels_B, reduction="none", label_smoothing=label_smoothing)
-    return (losses_B * weights_B).sum()
-
-
-def _finish_epoch(run: Run, progress: Progress, log: RunLog) -> None:
-    """Validate if it is time, then write last/ and, if this is the best epoch so far, best/."""
-    config, final = run.config, progress.epoch == run.config.optim.epochs
-    if progress.num_skipped == progress.epoch * len(run.clips):
+def _validate(run: Run, progress: Progress, *, log: RunLog, signals: StopSignals) -> Validation | None:
+    """Validate if it is time; the weights, and their average if there is one. A signal ends it at the next video."""
+    epoch, config = progress.epoch + 1, run.config
+    if progress.num_skipped == epoch * len(run.clips):
         raise TrainingFailed(
             f"not one of {len(run.clips)} training videos could be read; {run.log_path} names each and the reason"
         )
-    pace = log.epoch_pace()
-    classifier = Classifier(run.model, run.info, device=run.fabric.device)
-    scores: Scores | None = None
-    if run.data.val is not None and (final or progress.epoch % config.validate_every == 0):
-        scores = _validate(classifier, run, progress, log)
-    validation = "" if scores is None else f", validation top-1 {scores.top1:.2f} % of {scores.num_videos} videos"
-    log.say(f"epoch {progress.epoch}/{config.optim.epochs}: loss {log.mean_loss():.3f}{validation}, {pace}")
-    info = _with_results(run.info, progress, scores)
-    save_checkpoint(run.output / "last", run.model, info)
-    is_best = scores is not None and scores.top1 > progress.best_top1
-    if scores is not None and is_best:
-        progress.best_top1, progress.best_epoch = scores.top1, progress.epoch
-    if is_best or (run.data.val is None and final):
-        save_checkpoint(run.output / "best", run.model, info)
+    if run.data.val is None or not (epoch == config.optim.epochs or epoch % config.validate_every == 0):
+        return None
+    report, averaged = _evaluate(run, epoch, signals), None
+    if run.average is not None:
+        with run.average.in_place_of(run.model):
+            averaged = _evaluate(run, epoch, signals).listed
+    for failure in report.failures:
+        log.write({"step": progress.step, **failure_values(failure), "list": "validation"})
+    values = {"validation": asdict(report.listed), "validation_failed": len(report.failures)}
+    if averaged is not None:
+        values["validation_averaged"] = asdict(averaged)
+    log.write({"step": progress.step, "epoch": epoch, **values})
+    return Validation(report.listed, averaged)
 
 
-def _validate(classifier: Classifier, run: Run, progress: Progress, log: RunLog) -> Scores:
+def _evaluate(run: Run, epoch: int, signals: StopSignals) -> EvaluationReport:
     assert run.data.val is not None
-    data = run.config.data
+    data, model = run.config.data, run.whole_model()
+    # Inside the evaluation, so that the other processes hear of it.
+    hook = model.register_forward_pre_hook(signals.check)
     try:
-        report = evaluate(
-            classifier, run.data.val, workers=max(data.workers, 1), policy=data.policy, decode=data.decode
+        return evaluate(
+            Classifier(model, run.info, device=run.fabric.device),
+            run.data.val,
+            workers=max(data.workers, 1),
+            policy=data.policy,
+            decode=data.decode,
+            shard=run.world.shard,
         )
     except UsageError as error:  # logits that are not finite
-        raise TrainingFailed(f"validation after epoch {progress.epoch}: {error}; lower --optim.lr") from error
-    for failure in report.failures:
-        log.write({"step": progress.step, **_failure_values(failure), "list": "validation"})
-    failed = {"validation_failed": len(report.failures)}
-    log.write({"step": progress.step, "epoch": progress.epoch, "validation": asdict(report.listed), **failed})
-    return report.listed
+        raise TrainingFailed(f"validation after epoch {epoch}: {error}; lower --optim.lr") from error
+    finally:
+        hook.remove()
+        if run.copy is not None:
+            run.copy.cpu()  # its place is needed for training
 
 
-def _with_results(info: CheckpointInfo, progress: Progress, scores: Scores | None) -> CheckpointInfo:
-    bad = list(progress.bad_videos.values())
-    results = {
-        "epochs": progress.epoch,
-        "steps": progress.step,
-        "clips_skipped": progress.num_skipped,
-        "bad_videos": len(bad),
-        "bad_videos_named": [asdict(failure) for failure in bad[:_NAMED_IN_CHECKPOINT]],
-        "validation": None if scores is None else asdict(scores),
-    }
-    return replace(info, provenance={**info.provenance, **results})
+def _finish_epoch(run: Run, progress: Progress, validation: Validation | None, log: RunLog) -> None:
+    """Tell how the epoch went; write last/, its like, and, if this is the best epoch so far, best/."""
+    final, scores = progress.epoch == run.config.optim.epochs, None if validation is None else validation.scores
+    mean_loss, validated = log.mean_loss(), "" if validation is None else f", {validation}"
+    loss = f"loss {mean_loss:.3f}" if mean_loss else "no step was left"
+    log.say(f"epoch {progress.epoch}/{run.config.optim.epochs}: {loss}{validated}, {log.epoch_pace()}")
+    info = with_results(run.info, progress, scores)
+    _save(run, "last", info)
+    if run.config.guards.keep_epochs:
+        _save(run, f"epochs/{progress.epoch:03d}", info)
+        if run.world.is_first:
+            keep_latest(run.output / "epochs", run.config.guards.keep_epochs)
+    averaged_info = info
+    if run.average is not None:
+        averaged_info = with_results(
+            run.info, progress, None if validation is None else validation.averaged, run.average
+        )
+        _save(run, "averaged", averaged_info, averaged=True)
+    is_best = validation is not None and validation.best.top1 > progress.best_top1
+    if validation is not None and is_best:
+        progress.best_top1, progress.best_epoch = validation.best.top1, progress.epoch
+    if is_best or (run.data.val is None and final):
+        averaged = run.average is not None and (validation is None or validation.best is validation.averaged)
+        _save(run, "best", averaged_info if averaged else info, averaged=averaged)
+        log.write({"step": progress.step, "epoch": progress.epoch, "best": "averaged" if averaged else "as trained"})
 
 
-def _note_failures(batch: Batch, progress: Progress, bad: BadVideos, log: RunLog) -> None:
-    """Stop at a video that cannot be read, or write down that it was left out, as the policy says."""
-    for index, failure in zip(batch.failed_indices, batch.failures, strict=True):
-        bad.add(index, failure)
-        log.write({"step": progress.step + 1, **_failure_values(failure)})
-        progress.num_skipped += 1
+def _draw(run: Run, *, final: bool = False) -> None:
+    """Draw the curves anew; but for the end of the run, not if they are still fresh."""
+    path = run.output / "curves.png"
+    fresh = not final and path.exists() and time.time() - path.stat().st_mtime < _SECONDS_BETWEEN_CURVES
+    if run.world.is_first and not fresh:
+        write_curves(run.log_path, path)
 
 
-def _failure_values(failure: Failure) -> dict[str, object]:
-    """What a line of the log says of a video that was left out."""
-    part = {name: value for name, value in (("start", failure.start), ("end", failure.end)) if value is not None}
-    return {"skipped": failure.path, **part, "reason": failure.reason}
+def _save(run: Run, name: str, info: CheckpointInfo, *, averaged: bool = False) -> None:
+    """Write a checkpoint of the present weights, or of their average; only the first process writes."""
+    with run.average.in_place_of(run.model) if run.average is not None and averaged else nullcontext():
+        model = run.whole_model()
+        if run.world.is_first:
+            save_checkpoint(run.output / name, model, info)
 
 
-def _skipped_text(progress: Progress) -> str:
-    bad = list(progress.bad_videos.values())
-    named = "; ".join(f"{failure.path}: {failure.reason}" for failure in bad[:3])
-    more = f"; and {len(bad) - 3} more, see log.jsonl" if len(bad) > 3 else ""
-    return (
-        f"{progress.num_skipped} clips were left out because their video could not be read: "
-        f"{len(bad)} videos, {named}{more}"
+def _save_state(run: Run, progress: Progress) -> None:
+    save_state(
+        run.output,
+        run.model,
+        optimizer=run.optimizer,
+        progress=progress,
+        manifest_sha256=run.data.train.sha256,
+        others=run.also_saved,
+        writes=run.world.is_first,
     )
 
 
@@ -245,35 +280,27 @@ def _save_is_due(run: Run, progress: Progress) -> bool:
     return every > 0 and progress.step % every == 0 and progress.step_in_epoch < run.steps_per_epoch
 
 
-def _save_state(run: Run, progress: Progress) -> None:
-    save_state(run.output, run.model, optimizer=run.optimizer, progress=progress, manifest_sha256=run.data.train.sha256)
+def _stops_early(run: Run, progress: Progress) -> bool:
+    patience = run.config.guards.stop_after_epochs
+    return patience > 0 and progress.best_epoch > 0 and progress.epoch - progress.best_epoch >= patience
 
 
-def _timed(batches: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Each batch with the seconds spent waiting for it."""
-    while True:
-        began = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch, time.perf_counter() - began
+def _signal(run: Run, signals: StopSignals) -> int:
+    """The signal that any of the processes has received; 0 if none has."""
+    if run.world.size == 1:
+        return signals.received
+    counts = run.world.add_up(*(signals.received == number for number in SIGNALS))
+    return next((number for number, count in zip(SIGNALS, counts, strict=True) if count), 0)
 
 
-def _pace(batch: Batch, waited: float, worked: float) -> Pace:
-    return Pace(len(batch.labels), waited, worked, batch.decode_seconds, batch.bytes_read, batch.packets_decoded)
-
-
-def _result(run: Run, progress: Progress, seconds: float) -> TrainResult:
-    val = run.data.val
-    return TrainResult(
-        best=run.output / "best",
-        last=run.output / "last",
-        log=run.log_path,
-        best_top1=progress.best_top1 if val is not None else None,
-        num_parameters=sum(parameter.numel() for parameter in run.model.parameters()),
-        num_train=len(run.data.train.videos),
-        num_val=len(val.videos) if val is not None else 0,
-        num_skipped=progress.num_skipped,
-        bad_videos=tuple(progress.bad_videos.values()),
-        seconds=seconds,
-    )
+@contextmanager
+def _worker_deaths(run: Run, progress: Progress, signals: StopSignals) -> Generator[None]:
+    """Where a whole job is told to stop, so are the processes that read videos: no accident then."""
+    try:
+        yield
+    except WorkerDied as error:
+        stop = _signal(run, signals)
+        if not stop:
+            raise
+        _save_state(run, progress)
+        raise signals.stop(stop) from error

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch import nn
 
 from fewframes.architectures import build_from_config
@@ -22,85 +22,42 @@ from fewframes.data.cache import FrameCache
 from fewframes.data.dataset import TrainingClips, View
 from fewframes.data.manifest import Manifest
 from fewframes.data.manifest_io import read_manifest
+from fewframes.data.mirroring import mirror_note, mirrored_labels
 from fewframes.data.split import hold_out
 from fewframes.errors import InvalidManifest, UsageError
 from fewframes.records import Failure, Sampling
 from fewframes.report.text import bytes_text
+from fewframes.training.board import find_writer
 from fewframes.training.config import TrainConfig
+from fewframes.training.distill import open_teacher
+from fewframes.training.ema import WeightAverage
+from fewframes.training.environment import note_start
+from fewframes.training.first_batch import write_first_batch
 from fewframes.training.optim import build_optimizer
+from fewframes.training.parallel import (
+    World,
+    clips_per_process,
+    has_batch_norm,
+    open_fabric,
+    open_scaler,
+    recompute_blocks,
+    synchronise_batch_norm,
+    whole_copy,
+    world_of,
+)
+from fewframes.training.run import Run, TrainData, also_saved
 from fewframes.training.state import Progress, config_as_dict, load_state, prepare_output
+from fewframes.training.targets import SingleLabel, Targets, balanced_class_weights
+from fewframes.video.augment import Augment, base_size, check_augment
+from fewframes.video.augment_policy import Policy
 from fewframes.weights.checkpoint import INFO_NAME, WEIGHTS_NAME, CheckpointInfo, load_checkpoint
 from fewframes.weights.download import find_weights
 from fewframes.weights.loading import LoadReport, load_weights
 
-__all__ = ["Run", "TrainData", "build", "read_data", "start", "training_clips"]
+__all__ = ["Run", "TrainData", "build", "read_data", "start", "training_clips", "training_view"]
 
 _NOTED_BYTES = 1_000_000_000
 _VAL_NAMES = ("val", "valid", "validation")
-
-
-@dataclass(frozen=True)
-class TrainData:
-    """The videos of a run.
-
-    Attributes:
-        train: to learn from.
-        val: to choose the best checkpoint on; None trains without validation.
-        labels: class names in label-index order: those of the training videos, sorted.
-        notes: what a reader should know, a sentence each.
-    """
-
-    train: Manifest
-    val: Manifest | None
-    labels: tuple[str, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """What stays the same from the first step of a run to its last.
-
-    Attributes:
-        config: all settings.
-        data: the videos.
-        info: the network's record.
-        model: the network itself.
-        network: the same network as the arithmetic's precision wants it called.
-        optimizer: over its parameters.
-        fabric: device and precision.
-        clips: random views of the training videos.
-        notes: what a reader should know, a sentence each.
-    """
-
-    config: TrainConfig
-    data: TrainData
-    info: CheckpointInfo
-    model: nn.Module
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
-    fabric: Fabric
-    clips: TrainingClips
-    notes: tuple[str, ...]
-
-    @property
-    def output(self) -> Path:
-        """The run's folder."""
-        return Path(self.config.output)
-
-    @property
-    def log_path(self) -> Path:
-        """The run's log."""
-        return self.output / "log.jsonl"
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch; the last one may be smaller."""
-        return -(-len(self.clips) // self.config.optim.batch_size)
-
-    @property
-    def total_steps(self) -> int:
-        """Batches in all."""
-        return self.steps_per_epoch * self.config.optim.epochs
 
 
 def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progress]:
@@ -110,18 +67,31 @@ def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progre
         UsageError: settings that do not fit together or to this machine, or an output folder that holds another run.
         InvalidManifest, InvalidCheckpoint: the inputs are wrong.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("training runs in one process; start it without torchrun")
+    if config.tensorboard:
+        find_writer()
+    scaler = open_scaler(config)
+    fabric = open_fabric(config, scaler)
+    world = world_of(fabric)
     data = read_data(config)
+    if config.model.init_from and world.size > 1:
+        world.first_does(lambda: str(find_weights(config.model.init_from)))  # so that one process fetches them
     model, info, load_report = build(config, data)
+    training_view(config, data.labels, info)  # refuses what does not fit before a folder is made
+    targets = _targets(config, data)
+    teacher = open_teacher(config, info, fabric.device) if config.distill.teacher else None
+    copy = whole_copy(model) if config.scale.strategy == "fsdp" else None
+    model, network = _scaled(config, fabric, model)
     optimizer = build_optimizer(model, config.optim)
-    fabric = _open_fabric(config)
-    taking_up = prepare_output(config, resume=resume)
-    network = fabric.setup_module(model)
-    progress = Progress()
+    average = _average(config, model)
+    progress, output, others = Progress(), Path(config.output), also_saved(average, scaler)
+    taking_up = world.first_does(lambda: prepare_output(config, resume=resume))
     if taking_up:
-        progress = load_state(Path(config.output), model, optimizer=optimizer, manifest_sha256=data.train.sha256)
+        sha256 = data.train.sha256
+        progress = load_state(output, model, optimizer=optimizer, manifest_sha256=sha256, others=others)
+    finished = progress.epoch >= config.optim.epochs
     notes = [load_report.summary()] if load_report is not None else []
+    notes += [] if teacher is None else [f"teacher: {config.distill.teacher}, {teacher}"]
+    told = (*data.notes, *_flip_notes(config, data), *_memory_notes(config, info), *_scale_notes(config, world, model))
     run = Run(
         config=config,
         data=data,
@@ -130,10 +100,52 @@ def start(config: TrainConfig, *, resume: bool, show: bool) -> tuple[Run, Progre
         network=network,
         optimizer=optimizer,
         fabric=fabric,
-        clips=training_clips(config, data, info, show=show, finished=progress.epoch >= config.optim.epochs),
-        notes=(*notes, *(f"note: {note}" for note in (*data.notes, *_memory_notes(config, info)))),
+        world=world,
+        clips=training_clips(config, data, info, show=show and world.is_first, finished=finished),
+        targets=targets,
+        teacher=teacher,
+        average=average,
+        scaler=scaler,
+        copy=copy,
+        notes=(*notes, *(f"note: {note}" for note in told)),
     )
+    if not taking_up and world.is_first:
+        write_first_batch(run.clips, data.labels, run.output)
+    devices = world.gather(str(fabric.device))
+    if world.is_first and not finished:
+        note_start(run.output, step=progress.step, devices=devices, manifest_sha256=data.train.sha256)
     return run, progress
+
+
+def _average(config: TrainConfig, model: nn.Module) -> WeightAverage | None:
+    wanted = config.average
+    return WeightAverage(model, wanted.decay, warm_up=wanted.warm_up) if wanted.decay else None
+
+
+def _targets(config: TrainConfig, data: TrainData) -> Targets:
+    """What the network learns to say.
+
+    Raises:
+        UsageError: a class has no weight, or a run without validation is to stop by it.
+    """
+    if config.guards.stop_after_epochs and data.val is None:
+        raise UsageError(
+            "guards.stop_after_epochs looks at the validation accuracy, and there is no validation; "
+            "set data.val_fraction or data.val_split, or leave it out"
+        )
+    weights_K = None
+    if config.balance.class_weights == "balanced":
+        weights_K = balanced_class_weights(data.train.indices_of(data.labels), len(data.labels))
+    return SingleLabel(len(data.labels), label_smoothing=config.optim.label_smoothing, class_weights_K=weights_K)
+
+
+def _scaled(config: TrainConfig, fabric: Fabric, model: nn.Module) -> tuple[nn.Module, _FabricModule]:
+    """The network on its device and spread as the config says; and the same as it is to be called."""
+    if config.scale.sync_batchnorm:
+        model = synchronise_batch_norm(model)
+    if config.scale.recompute_blocks:
+        recompute_blocks(model)
+    return model, fabric.setup_module(model)
 
 
 def read_data(config: TrainConfig) -> TrainData:
@@ -219,20 +231,50 @@ def training_clips(
     config: TrainConfig, data: TrainData, info: CheckpointInfo, *, show: bool, finished: bool = False
 ) -> TrainingClips:
     """The random views to learn from; fills the memory cache if the config asks for one and the run is not finished."""
-    view = View(
-        sampling=_training_sampling(info.sampling, random_frames=config.augment.random_frames),
-        preprocess=info.preprocess,
-        max_zoom=config.augment.max_zoom,
-        flip_probability=config.augment.flip_probability,
-        decode=config.data.decode,
-        random_frames=config.augment.random_frames,
-    )
+    view = training_view(config, data.labels, info)
     videos, workers = data.train.videos, config.data.workers
     cache = None
     if config.data.cache_frames and not finished:
         cache = FrameCache(videos, config.data.cache_frames, workers=workers, progress=show, decode=view.decode)
         cache.check(view.sampling)
-    return TrainingClips(videos, data.train.indices_of(data.labels), view, seed=config.seed, cache=cache)
+    indices, frequencies = data.train.indices_of(data.labels), None
+    if config.balance.sampling == "balanced":
+        frequencies = balanced_class_weights(indices, len(data.labels))[torch.tensor(indices)].tolist()
+    return TrainingClips(videos, indices, view, seed=config.seed, cache=cache, frequencies=frequencies)
+
+
+def training_view(config: TrainConfig, labels: Sequence[str], info: CheckpointInfo) -> View:
+    """How training looks at a clip.
+
+    Raises:
+        UsageError: frames may become smaller than the model's crop.
+    """
+    chosen, preprocess = config.augment, info.preprocess
+    zooms: tuple[float, float] = (chosen.min_zoom, chosen.max_zoom)
+    if chosen.short_side is not None:
+        base = base_size(preprocess)
+        zooms = (chosen.short_side[0] / base, chosen.short_side[1] / base)
+    augment = Augment(
+        min_zoom=zooms[0],
+        max_zoom=zooms[1],
+        inverse_zoom=chosen.inverse_zoom,
+        scale_jitter=chosen.scale_jitter,
+        flip_probability=chosen.flip_probability,
+        cutout=chosen.cutout,
+        colour_jitter=chosen.colour_jitter,
+        colour_drop=chosen.colour_drop,
+        policy=Policy(chosen.policy, chosen.randaugment_layers, chosen.randaugment_magnitude),
+    )
+    check_augment(augment, preprocess)
+    counterparts = mirrored_labels(labels)
+    return View(
+        sampling=_training_sampling(info.sampling, random_frames=chosen.random_frames),
+        preprocess=preprocess,
+        augment=augment,
+        decode=config.data.decode,
+        random_frames=chosen.random_frames,
+        mirrored=tuple(counterparts.get(index) for index in range(len(labels))) if chosen.flip_pairs else (),
+    )
 
 
 def _training_sampling(own: Sampling, *, random_frames: bool) -> Sampling:
@@ -242,14 +284,24 @@ def _training_sampling(own: Sampling, *, random_frames: bool) -> Sampling:
     return Sampling("random_in_segment" if random_frames else "uniform", own.num_frames)
 
 
-def _open_fabric(config: TrainConfig) -> Fabric:
-    # It announces the precision that was asked for; warnings still come through.
-    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if config.precision == "bfloat16" else "32-true"
-    try:
-        return Fabric(accelerator=config.device, devices=1, precision=precision)
-    except RuntimeError as error:
-        raise UsageError(f"--device {config.device} cannot be used here; try --device cpu") from error
+def _flip_notes(config: TrainConfig, data: TrainData) -> list[str]:
+    """What mirroring does to classes whose name says a side, where that is to happen."""
+    note = mirror_note(data.labels, pairs=config.augment.flip_pairs) if config.augment.flip_probability else ""
+    return [note] if note else []
+
+
+def _scale_notes(config: TrainConfig, world: World, model: nn.Module) -> list[str]:
+    """How the work is spread, and what that does to batch norms."""
+    if world.size == 1:
+        return []
+    share = clips_per_process(config, world.size)
+    notes = [f"{world.size} processes ({config.scale.strategy}), each with {share} clips of a batch"]
+    if has_batch_norm(model) and not config.scale.sync_batchnorm:
+        notes.append(
+            "each process normalises its own clips in batch norms, and the first one's running statistics are kept; "
+            "scale.sync_batchnorm takes them over all processes"
+        )
+    return notes
 
 
 def _memory_notes(config: TrainConfig, info: CheckpointInfo) -> list[str]:
