@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from fewframes.evaluation import evaluate
 from fewframes.predict import Classifier
 from fewframes.records import EvaluationReport
 from fewframes.report.serial import from_json, read_report
-from tests.helpers.command import Command, command_process
+from tests.helpers.command import Command, Outcome, command_process
 from tests.helpers.tiny import CLASSES
 
 
@@ -178,3 +182,45 @@ def test_in_a_process_of_its_own(tiny_checkpoint: Path, damaged: Path) -> None:
     found = from_json(outcome.document())
     here = evaluate(Classifier.load(tiny_checkpoint), read_manifest(damaged))
     assert found.videos == here.videos, "the same bits in another process"
+
+
+def start_three(*arguments: object) -> list[Outcome]:
+    """The same command line in three processes, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "3"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "fewframes", "evaluate", *map(str, arguments)],
+            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(3)
+    ]
+    texts = [process.communicate(timeout=240) for process in processes]
+    return [Outcome(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
+
+
+def test_three_processes_make_the_report_of_one(tiny_checkpoint: Path, damaged: Path, tmp_path: Path) -> None:
+    outcomes = start_three(tiny_checkpoint, damaged, "--output", tmp_path / "three")
+    assert [outcome.status for outcome in outcomes] == [1, 1, 1]
+    assert [outcome.out != "" for outcome in outcomes] == [True, False, False], "one of them speaks"
+    assert [outcome.err for outcome in outcomes[1:]] == ["", ""]
+    together = read_report(tmp_path / "three" / "report.json")
+    alone = evaluate(Classifier.load(tiny_checkpoint), read_manifest(damaged))
+    assert together.videos == alone.videos
+    assert together.listed == alone.listed
+    assert together.failures == alone.failures
+    refused = start_three(tiny_checkpoint, damaged, "--on-bad-video", "error")
+    assert [outcome.status for outcome in refused] == [1, 1, 1]
+    assert [outcome.err.count("error:") for outcome in refused] == [1, 0, 0]
+
+
+def test_torchrun_without_a_place_to_meet(
+    command: Command, tiny_checkpoint: Path, damaged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    command("evaluate", tiny_checkpoint, damaged).assert_refused(2, "WORLD_SIZE is 2, but RANK, MASTER_ADDR")

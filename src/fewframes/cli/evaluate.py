@@ -12,10 +12,11 @@ import tyro
 
 from fewframes.cli.decoding import DecodeFlags
 from fewframes.cli.output import json_document, note_line, parse, show
-from fewframes.errors import TooManyBadVideos, UnreadableVideo
+from fewframes.errors import FewframesError, TooManyBadVideos, UnreadableVideo
 from fewframes.records import BadVideoPolicy, DecodeOptions, Failure, OnBadVideo
 
 if TYPE_CHECKING:
+    from fewframes.data.loader import Shard
     from fewframes.data.manifest import Manifest
     from fewframes.records import EvaluationReport
     from fewframes.report.strips import FrameStrip
@@ -30,6 +31,7 @@ class Options:
     """Accuracy over every listed video; a video that cannot be read is named, and never leaves the denominator.
 
     Example: fewframes evaluate runs/demo/stam/best runs/demo/videos --split test --output runs/demo/report
+    In several processes: torchrun --nproc-per-node 8 -m fewframes evaluate ..., with the same report.
     """
 
     model: tyro.conf.Positional[str]
@@ -68,26 +70,56 @@ def run(arguments: Sequence[str], program: str) -> int:
     """Parse, evaluate, print, write the report. Returns 1 if some videos failed."""
     options = parse(Options, arguments, program)
 
+    from fewframes.cli.processes import joined_processes
+
+    with joined_processes() as shard:
+        if shard.rank == 0:
+            return _evaluate(options, shard)
+        try:  # the first process says and writes everything, an error included
+            return _evaluate(options, shard)
+        except FewframesError as error:
+            return error.exit_status
+
+
+def _evaluate(options: Options, shard: Shard) -> int:
     from fewframes.cli.models import load_classifier
+    from fewframes.cli.processes import own_device
     from fewframes.data.manifest_io import read_manifest
     from fewframes.evaluation import evaluate
-    from fewframes.report.serial import to_json
-    from fewframes.report.tables import evaluation_summary
 
+    first = shard.rank == 0
     policy = BadVideoPolicy(options.on_bad_video, options.max_bad_fraction)
     manifest = read_manifest(options.data, split_column=options.split_column, group_column=options.group_column)
     manifest = manifest.only(options.split or None)
-    classifier = load_classifier(options.model, weights=options.weights, options=options.options, device=options.device)
+    device = own_device(options.device)
+    classifier = load_classifier(options.model, weights=options.weights, options=options.options, device=device)
     if options.sampling == "official":
         classifier = classifier.with_official_sampling()
     decode = options.decode.options()
     try:
-        report = evaluate(classifier, manifest, workers=options.workers, progress=True, policy=policy, decode=decode)
+        report = evaluate(
+            classifier,
+            manifest,
+            workers=options.workers,
+            progress=first,
+            policy=policy,
+            decode=decode,
+            shard=shard,
+        )
     except (TooManyBadVideos, UnreadableVideo) as error:
-        if options.output:
+        if options.output and first:
             page = _write_stopped(error, options)
             note_line(f"stopped, no score; what could not be read: {page}")
         raise
+    if first:
+        _tell(report, manifest, options, decode)
+    return 1 if report.failures else 0
+
+
+def _tell(report: EvaluationReport, manifest: Manifest, options: Options, decode: DecodeOptions) -> None:
+    from fewframes.report.serial import to_json
+    from fewframes.report.tables import evaluation_summary
+
     if options.json:
         json_document(to_json(report))
     else:
@@ -97,7 +129,6 @@ def run(arguments: Sequence[str], program: str) -> int:
     if options.output:
         page = write_report(report, manifest, Path(options.output), decode)
         note_line(f"report: {page}")
-    return 1 if report.failures else 0
 
 
 def write_report(report: EvaluationReport, manifest: Manifest, folder: Path, decode: DecodeOptions) -> Path:

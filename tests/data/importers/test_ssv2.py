@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from fewframes.classes import label_lists, official_labels
-from fewframes.data.importers.ssv2 import NO_FLIP_NOTE, Ssv2Import, flip_pairs, read_ssv2
+from fewframes.classes import official_labels
+from fewframes.data.importers.ssv2 import NO_FLIP_NOTE, Ssv2Import, read_ssv2
 from fewframes.data.manifest import Manifest, Video
 from fewframes.errors import InvalidManifest, UsageError
 
@@ -58,7 +56,7 @@ def test_rows_by_either_name(tmp_path: Path, prefix: str) -> None:
     assert manifest.classes == CLASSES
     assert [manifest.labels.index(video.label) for video in manifest.videos[:3]] == [93, 102, 166]
     assert manifest.notes == (
-        "classes tell left from right: train without horizontal flips",
+        "classes tell left from right: train without horizontal flips, or with --augment.flip-pairs",
         "Something-Something v2: 2 train, 1 val, 2 test",
         "Something-Something v2: 2 train videos are listed where the published list has 168,913",
         "Something-Something v2: 1 val videos are listed where the published list has 24,777",
@@ -131,41 +129,3 @@ def test_which_file_is_meant(tmp_path: Path) -> None:
         read_ssv2(Ssv2Import(tmp_path / "videos", tmp_path / "videos"))
     with pytest.raises(UsageError, match=r"the folder of annotations .*absent does not exist"):
         read_ssv2(Ssv2Import(tmp_path / "videos", tmp_path / "absent"))
-
-
-def test_pairs_of_the_mirror_by_hand() -> None:
-    there, back = "{} something from left to right", "{} something from right to left"
-    pairs = flip_pairs(CLASSES)
-    assert pairs == {
-        there.format("Pulling"): back.format("Pulling"),
-        back.format("Pulling"): there.format("Pulling"),
-        there.format("Pushing"): back.format("Pushing"),
-        back.format("Pushing"): there.format("Pushing"),
-        "Turning the camera left while filming something": "Turning the camera right while filming something",
-        "Turning the camera right while filming something": "Turning the camera left while filming something",
-    }
-    jester = flip_pairs(official_labels("jester"))
-    assert jester["Swiping Left"] == "Swiping Right"
-    assert jester["Sliding Two Fingers Right"] == "Sliding Two Fingers Left"
-    assert len(jester) == 4
-    assert flip_pairs(["upright", "upleft", "leftover", "rightover", "turn right"]) == {}
-
-
-@pytest.mark.parametrize("name", label_lists())
-def test_a_mirror_in_a_mirror_changes_nothing(name: str) -> None:
-    labels = official_labels(name)
-    pairs = flip_pairs(labels)
-    assert set(pairs.values()) <= set(labels)
-    assert {pairs[image]: image for image in pairs.values()} == pairs
-    assert all(label != image for label, image in pairs.items())
-
-
-words = st.lists(st.sampled_from(["left", "Left", "RIGHT", "right", "from", "leftover", "lEFT"]), max_size=4).map(
-    " ".join
-)
-
-
-@given(st.lists(words, unique=True, max_size=8))
-def test_pairs_go_both_ways_for_any_names(labels: list[str]) -> None:
-    pairs = flip_pairs(labels)
-    assert all(pairs[image] == label and image in labels for label, image in pairs.items())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,11 @@ from fewframes.data.importers.files import VideoFiles, check_folder, check_label
 from fewframes.data.manifest import Manifest, Video
 from fewframes.errors import InvalidManifest
 
-__all__ = ["NO_FLIP_NOTE", "Ssv2Import", "flip_pairs", "read_ssv2"]
+__all__ = ["NO_FLIP_NOTE", "Ssv2Import", "read_ssv2"]
 
-NO_FLIP_NOTE = "classes tell left from right: train without horizontal flips"
+NO_FLIP_NOTE = "classes tell left from right: train without horizontal flips, or with --augment.flip-pairs"
 _PUBLISHED = {"train": 168_913, "val": 24_777, "test": 27_157}
 _FILES = {"train": "train", "val": "validation", "test": "test"}
-_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
-_OTHER_SIDE = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
 
 
 @dataclass(frozen=True)
@@ -80,22 +77,6 @@ def read_ssv2(options: Ssv2Import) -> Manifest:
     published = {split: (count,) for split, count in _PUBLISHED.items() if split in listed}
     notes = (NO_FLIP_NOTE, *count_notes("Something-Something v2", videos, published), files.note())
     return Manifest(str(options.annotations), tuple(videos), notes, classes)
-
-
-def flip_pairs(labels: Sequence[str]) -> dict[str, str]:
-    """Which class a mirrored video belongs to, for those that change theirs: left and right change places in the name.
-
-    A name whose mirror image is no class itself is left out: something "pulled right out" has no counterpart.
-
-    Args:
-        labels: the class names of a data set.
-
-    Returns:
-        From each class to its mirror image; applied twice, every class is itself again.
-    """
-    known = frozenset(labels)
-    images = {label: _SIDES.sub(lambda side: _OTHER_SIDE.get(side[0], side[0]), label) for label in labels}
-    return {label: image for label, image in images.items() if image != label and image in known}
 
 
 def _json_file(folder: Path, name: str, *, needed: bool) -> Path:
