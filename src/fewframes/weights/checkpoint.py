@@ -20,7 +20,7 @@ from fewframes.models.checks import ModelConfig
 from fewframes.records import Preprocess, Sampling
 from fewframes.weights.files import ARCHITECTURE_KEY, read_tensors, sha256_of
 
-__all__ = ["INFO_NAME", "WEIGHTS_NAME", "CheckpointInfo", "load_checkpoint", "save_checkpoint"]
+__all__ = ["INFO_NAME", "WEIGHTS_NAME", "CheckpointInfo", "load_checkpoint", "save_checkpoint", "stated_config"]
 
 _FORMAT = 1
 WEIGHTS_NAME, INFO_NAME = "weights.safetensors", "model.json"
@@ -134,15 +134,15 @@ def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:
         raise InvalidCheckpoint(f"{folder} is no checkpoint: it has no {INFO_NAME}; name a folder that training wrote")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        architecture = ARCHITECTURES.get(content.pop("architecture"))
-        if content.pop("format") != _FORMAT or architecture is None:
+        architecture = content.pop("architecture")
+        if content.pop("format") != _FORMAT or architecture not in ARCHITECTURES:
             raise InvalidCheckpoint(f"{path} has another format or architecture; update fewframes")
         stated_sha256 = str(content.pop("weights_sha256"))
-        config = _with_tuples(content.pop("config"))
+        config = content.pop("config")
         for name in ("num_classes", "num_frames", "image_size"):  # the rest has defaults, so that older records load
             config[name]
         info = CheckpointInfo(
-            config=architecture.config(**config),
+            config=stated_config(architecture, config),
             sampling=Sampling(**content.pop("sampling")),
             preprocess=Preprocess(**_with_tuples(content.pop("preprocess"))),
             labels=tuple(content.pop("labels")),
@@ -153,6 +153,12 @@ def _read_info(folder: Path) -> tuple[CheckpointInfo, str]:
             f"{path} is damaged ({type(error).__name__}: {error}); copy the folder again"
         ) from error
     return info, stated_sha256
+
+
+def stated_config(architecture: str, values: dict[str, Any]) -> ModelConfig:
+    """The config that a record's JSON values describe. Raises whatever wrong values make Python or the config raise."""
+    config: ModelConfig = ARCHITECTURES[architecture].config(**_with_tuples(values))
+    return config
 
 
 def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:

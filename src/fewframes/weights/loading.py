@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fewframes.architectures import ARCHITECTURES, build_from_config
 from fewframes.errors import FewframesError, InvalidCheckpoint
 from fewframes.models.positions import PositionTable
+from fewframes.weights.checkpoint import stated_config
 from fewframes.weights.files import find_file, read_tensors, stated_architecture
 from fewframes.weights.layout import Layout, Translation
 from fewframes.weights.layouts import layout_names, layout_of
@@ -259,9 +260,7 @@ def _record_beside(path: Path) -> dict[str, Any]:
 def _stated_grids(record: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
     """The grids of the network that one of our records describes."""
     try:
-        config = ARCHITECTURES[record.get("architecture", "stam")].config(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in record["config"].items()}
-        )
+        config = stated_config(record.get("architecture", "stam"), record["config"])
         with torch.device("meta"):
             model = build_from_config(config)
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, FewframesError):
