@@ -7,7 +7,6 @@ trained tensors alone, not the frozen encoder.
 from __future__ import annotations
 
 import io
-import pickle
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -32,22 +31,13 @@ from fewframes.training.lora import add_low_rank_, merged
 from fewframes.training.optim import build_optimizer, learning_rate_factor, set_learning_rate
 from fewframes.training.probe import gradient_step
 from fewframes.training.setup import TrainData, training_clips
+from fewframes.training.state import STATE_DAMAGES
 from fewframes.video.transforms import to_float
 from fewframes.weights.checkpoint import CheckpointInfo, save_checkpoint
 
 __all__ = ["clip_forward", "train_adapter", "train_all_but_encoder"]
 
 _STATE = "resume.pt"
-_DAMAGES = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    pickle.UnpicklingError,
-)
 
 
 def train_adapter(
@@ -251,6 +241,6 @@ def _load_state(output: Path, trained: nn.Module, optimizer: torch.optim.Optimiz
         progress = _Progress(**values, bad_videos=bad)
         trained.load_state_dict(state["trained"], strict=True)
         optimizer.load_state_dict(state["optimizer"])
-    except _DAMAGES as error:
+    except STATE_DAMAGES as error:
         raise InvalidCheckpoint(f"{path} is damaged ({type(error).__name__}); start again in another folder") from error
     return progress

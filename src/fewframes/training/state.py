@@ -20,11 +20,12 @@ from fewframes.report.serial import flatten, write_atomically
 from fewframes.training.config import TrainConfig
 from fewframes.training.parallel import parted, whole
 
-__all__ = ["Progress", "Stateful", "config_as_dict", "load_state", "prepare_output", "save_state"]
+__all__ = ["STATE_DAMAGES", "Progress", "Stateful", "config_as_dict", "load_state", "prepare_output", "save_state"]
 
 _STATE, _CONFIG = "resume.pt", "config.json"
 _NONE: Mapping[str, Any] = MappingProxyType({})
-_DAMAGES = (
+# What reading a damaged state may raise.
+STATE_DAMAGES = (
     RuntimeError,
     OSError,
     EOFError,
@@ -200,7 +201,7 @@ def load_state(
             optimizer.load_state_dict(_parted_as_weights(content["optimizer"], optimizer))
             for name, other in others.items():
                 other.load_state_dict(parted(content[name], other.state_dict()))
-    except _DAMAGES as error:
+    except STATE_DAMAGES as error:
         raise InvalidCheckpoint(f"{path} is damaged ({type(error).__name__}); start again in another folder") from error
     if not same:
         raise UsageError(f"the list of videos has changed since {path} was written; choose another --output")
